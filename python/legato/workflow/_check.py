@@ -1,0 +1,105 @@
+"""Check the values of a workflow."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from legato.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from legato.workflow._workflow import Workflow
+
+TASKS: Final = ("feature-extraction",)
+DTYPES: Final = ("float32", "float16", "bfloat16")
+
+MAX_FLEET: Final = 10_000
+MAX_SHARD_RECORDS: Final = 1_000_000
+MAX_LENGTH: Final = 1_000_000
+MAX_PERCENTAGE: Final = 100
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_DEVICE: Final = re.compile(r"auto|cpu|metal|cuda(:[0-9]{1,3})?")
+_STORE: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
+
+
+def check_workflow(workflow: Workflow) -> None:
+    """Refuse values that no run could use.
+
+    Args:
+        workflow: The definition.
+
+    Raises:
+        WorkflowError: A value is wrong; the message names the field, the value and what is allowed.
+    """
+    _match("name", workflow.name, _NAME, "1 to 80 letters, digits, '-' or '_'")
+    _one_of("task", workflow.task, TASKS)
+    _path("model", workflow.model)
+    if workflow.dataset is not None and not callable(workflow.dataset):
+        _path("dataset", workflow.dataset)
+    for field in ("model_revision", "dataset_version"):
+        if getattr(workflow, field) is not None:
+            _text(field, getattr(workflow, field))
+    if workflow.store is not None:
+        _match("store", workflow.store, _STORE, "a URL such as file:///data or s3://bucket/prefix")
+    _integer("fleet", workflow.fleet, MAX_FLEET)
+    _integer("shard_records", workflow.shard_records, MAX_SHARD_RECORDS)
+    if workflow.max_length is not None:
+        _integer("max_length", workflow.max_length, MAX_LENGTH)
+    _match("device", workflow.device, _DEVICE, "auto, cpu, cuda, cuda:N or metal")
+    _one_of("dtype", workflow.dtype, DTYPES)
+    _text("text_field", workflow.text_field)
+    _text("id_field", workflow.id_field)
+    if workflow.text_field == workflow.id_field:
+        raise _error("id_field", workflow.id_field, "another field than text_field")
+    _percentage("tolerated_failure_percentage", workflow.tolerated_failure_percentage)
+    _queries(workflow.queries)
+
+
+def _error(field: str, value: object, allowed: str) -> WorkflowError:
+    return WorkflowError(f"{field} is {value!r}; use {allowed}")
+
+
+def _match(field: str, value: object, pattern: re.Pattern[str], allowed: str) -> None:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _error(field, value, allowed)
+
+
+def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise _error(field, value, " or ".join(allowed))
+
+
+def _text(field: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise _error(field, value, "a text that is not empty")
+
+
+def _path(field: str, value: object) -> None:
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise _error(field, value, "a path")
+    if not os.fspath(value):
+        raise _error(field, value, "a path that is not empty")
+
+
+def _integer(field: str, value: object, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
+        raise _error(field, value, f"a whole number from 1 to {high:,}")
+
+
+def _percentage(field: str, value: object) -> None:
+    number = not isinstance(value, bool) and isinstance(value, (int, float))
+    # NaN compares false, so it is refused too.
+    if not number or not 0 <= value <= MAX_PERCENTAGE:  # type: ignore[operator]
+        raise _error(field, value, "a number from 0 to 100")
+
+
+def _queries(value: object) -> None:
+    # Not quoted in the message: a query is the user's text.
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise WorkflowError("queries must be a list of texts")
+    for number, query in enumerate(value):
+        if not isinstance(query, str) or not query.strip():
+            raise WorkflowError(f"queries[{number}] must be a text that is not empty")

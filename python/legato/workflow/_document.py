@@ -1,0 +1,124 @@
+"""Compile a workflow to its document in the Amazon States Language (JSONPath)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from legato.workflow._retry import retry_policy
+from legato.workflow._states import (
+    INGESTION,
+    PROMPT_PREFIX,
+    ROUTE,
+    SHARD_DONE,
+    SHARD_STAGES,
+    SHARDS,
+    STORAGE,
+    STORE_BUCKET,
+    function_placeholder,
+)
+
+if TYPE_CHECKING:
+    from legato.workflow._workflow import Workflow
+
+# A child of the Distributed Map is EXPRESS: 5 minutes in all.
+_SHARD_TIMEOUT_S: Final = 240
+# The longest that a Lambda function can run.
+_TASK_TIMEOUT_S: Final = 900
+# Every task has a limit of its own, so this one only ends what nobody watches. A run that hits it
+# can still be redriven for 14 days.
+_RUN_TIMEOUT_S: Final = 7 * 86_400
+
+_COMMENTS: Final = {
+    "Ingestion": "Split the dataset into shards and write their manifest; a prompt is one shard",
+    "Preprocessing": "Tokenize the texts of a shard",
+    "Inference": "Run the model over the tokens of a shard",
+    "Validation": "Check the outputs of a shard, and reject and count what is not valid",
+    "Storage": "Commit the result from the manifest and what the shards have written",
+}
+
+
+def compile_document(workflow: Workflow) -> dict[str, Any]:
+    """Return the state machine of a workflow.
+
+    Function ARNs and the bucket are ``${Name}`` placeholders, as in CloudFormation's
+    DefinitionSubstitutions. The same workflow gives the same document.
+
+    Args:
+        workflow: The definition in Python.
+    """
+    prompt = _shard_states(prefix=PROMPT_PREFIX, timeout_s=_TASK_TIMEOUT_S, after=STORAGE)
+    return {
+        "Comment": f"legato workflow {workflow.name}: {workflow.task}",
+        "StartAt": INGESTION,
+        "TimeoutSeconds": _RUN_TIMEOUT_S,
+        "States": {
+            INGESTION: _task(INGESTION, timeout_s=_TASK_TIMEOUT_S, following=ROUTE),
+            ROUTE: _route(next(iter(prompt))),
+            **prompt,
+            SHARDS: _shards(workflow),
+            STORAGE: _task(STORAGE, timeout_s=_TASK_TIMEOUT_S, following=None),
+        },
+    }
+
+
+def _task(stage: str, *, timeout_s: int, following: str | None) -> dict[str, Any]:
+    return {
+        "Type": "Task",
+        "Comment": _COMMENTS[stage],
+        "Resource": "arn:aws:states:::lambda:invoke",
+        "Parameters": {
+            "FunctionName": f"${{{function_placeholder(stage)}}}",
+            "Payload.$": "$",
+        },
+        "OutputPath": "$.Payload",
+        "TimeoutSeconds": timeout_s,
+        "Retry": retry_policy(),
+        # No Catch: a caught task has exited, and a redrive would not run it again.
+        **({"End": True} if following is None else {"Next": following}),
+    }
+
+
+def _shard_states(*, prefix: str, timeout_s: int, after: str) -> dict[str, Any]:
+    names = [f"{prefix}{stage}" for stage in SHARD_STAGES]
+    return {
+        name: _task(stage, timeout_s=timeout_s, following=following)
+        for stage, name, following in zip(SHARD_STAGES, names, [*names[1:], after], strict=True)
+    }
+
+
+def _route(prompt: str) -> dict[str, Any]:
+    return {
+        "Type": "Choice",
+        "Comment": "One prompt needs no fleet",
+        "Choices": [{"Variable": "$.run.mode", "StringEquals": "prompt", "Next": prompt}],
+        "Default": SHARDS,
+    }
+
+
+def _shards(workflow: Workflow) -> dict[str, Any]:
+    states = _shard_states(prefix="", timeout_s=_SHARD_TIMEOUT_S, after=SHARD_DONE)
+    states[SHARD_DONE] = {
+        "Type": "Succeed",
+        "Comment": "Return {}: the outputs of all shards together must stay below 256 KiB",
+        "OutputPath": None,
+    }
+    return {
+        "Type": "Map",
+        "Comment": "Run each shard of the manifest as an execution of its own",
+        "ItemReader": {
+            "Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "JSONL"},
+            "Parameters": {"Bucket": f"${{{STORE_BUCKET}}}", "Key.$": "$.run.manifest_key"},
+        },
+        "ItemSelector": {"run.$": "$.run", "shard.$": "$$.Map.Item.Value"},
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+            "StartAt": SHARD_STAGES[0],
+            "States": states,
+        },
+        "MaxConcurrency": workflow.fleet,
+        "ToleratedFailurePercentage": workflow.tolerated_failure_percentage,
+        # Storage reads what the shards have written, not what the Map returns.
+        "ResultPath": None,
+        "Next": STORAGE,
+    }

@@ -1,0 +1,69 @@
+"""The environment variables that every function of a workflow gets."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from legato.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from legato.workflow._workflow import Workflow
+
+MAX_ENVIRONMENT_BYTES: Final = 4096
+"""Lambda's limit on all names and values together."""
+
+
+def compile_environment(
+    workflow: Workflow,
+    *,
+    store: str,
+    model_revision: str,
+    dataset_id: str,
+    dataset_version: str,
+) -> dict[str, str]:
+    """Return the variables that ``legato.settings`` reads.
+
+    Args:
+        workflow: The definition.
+        store: The URL that objects lie under.
+        model_revision: The model's commit or version, resolved.
+        dataset_id: The dataset's id.
+        dataset_version: The dataset's version, resolved.
+
+    Raises:
+        WorkflowError: A value is empty, has a NUL or is not UTF-8, or there is too much in all.
+    """
+    variables = {
+        "LEGATO_WORKFLOW": workflow.name,
+        "LEGATO_TASK": workflow.task,
+        "LEGATO_MODEL_ID": os.fspath(workflow.model),
+        "LEGATO_MODEL_REVISION": model_revision,
+        "LEGATO_DATASET_ID": dataset_id,
+        "LEGATO_DATASET_VERSION": dataset_version,
+        "LEGATO_STORE": store,
+        "LEGATO_DEVICE": workflow.device,
+        "LEGATO_DTYPE": workflow.dtype,
+        "LEGATO_SHARD_RECORDS": str(workflow.shard_records),
+        "LEGATO_TEXT_FIELD": workflow.text_field,
+        "LEGATO_ID_FIELD": workflow.id_field,
+    }
+    if workflow.max_length is not None:
+        variables["LEGATO_MAX_LENGTH"] = str(workflow.max_length)
+    total = sum(len(name) + _size(name, value) for name, value in variables.items())
+    if total > MAX_ENVIRONMENT_BYTES:
+        msg = (
+            f"the environment of workflow {workflow.name} has {total:,} bytes, the limit of Lambda "
+            f"is {MAX_ENVIRONMENT_BYTES:,}; shorten paths and names"
+        )
+        raise WorkflowError(msg)
+    return variables
+
+
+def _size(name: str, value: str) -> int:
+    if not value or "\0" in value:
+        raise WorkflowError(f"{name} is {value!r}; use a text that is not empty and has no NUL")
+    try:
+        return len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise WorkflowError(f"{name} is {value!r}, which is not UTF-8; rename it") from None

@@ -1,0 +1,30 @@
+"""The names of states and placeholders, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INGESTION: Final = "Ingestion"
+PREPROCESSING: Final = "Preprocessing"
+INFERENCE: Final = "Inference"
+VALIDATION: Final = "Validation"
+STORAGE: Final = "Storage"
+
+STAGES: Final = (INGESTION, PREPROCESSING, INFERENCE, VALIDATION, STORAGE)
+"""The five stages, in the order of the data."""
+
+SHARD_STAGES: Final = (PREPROCESSING, INFERENCE, VALIDATION)
+"""The stages that run once for each shard, and for a prompt."""
+
+ROUTE: Final = "Route"
+SHARDS: Final = "Shards"
+SHARD_DONE: Final = "ShardDone"
+PROMPT_PREFIX: Final = "Prompt"
+
+STORE_BUCKET: Final = "StoreBucket"
+"""The placeholder of the bucket that holds the manifest."""
+
+
+def function_placeholder(stage: str) -> str:
+    """Return the name of the placeholder that stands for a stage's function ARN."""
+    return f"{stage}FunctionArn"

@@ -1,0 +1,91 @@
+"""The definition of a workflow in Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from legato.workflow._check import check_workflow
+from legato.workflow._document import compile_document
+from legato.workflow._environment import compile_environment
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """A model over a dataset, as one state machine.
+
+    Args:
+        name: 1 to 80 letters, digits, ``-`` or ``_``; the state machine's name.
+        task: What the model does; ``feature-extraction``.
+        model: The model's folder.
+        model_revision: The model's commit or version, where the folder does not say.
+        dataset: The input file, or a callable that makes it and returns its path. The callable is
+            called when a run needs it, never here.
+        dataset_version: The dataset's version, where the digest of the file is not enough.
+        store: The URL that objects lie under, e.g. ``file:///data`` or ``s3://bucket/prefix``.
+        fleet: How many shards run at the same time at most, 1 to 10,000.
+        shard_records: Records in a shard, 1 to 1,000,000. A shard has 5 minutes on AWS.
+        max_length: Tokens of a text that the model sees; the model's own limit by default.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
+        dtype: ``float32``, ``float16`` or ``bfloat16``.
+        text_field: The field of a record that holds its text.
+        id_field: The field of a record that holds its id.
+        tolerated_failure_percentage: How many percent of the shards may fail, 0 to 100.
+        queries: Example queries that are answered after a run.
+
+    Raises:
+        WorkflowError: A value is wrong; the message names it.
+    """
+
+    name: str
+    task: str
+    model: PathLike
+    model_revision: str | None = None
+    dataset: PathLike | Callable[[], PathLike] | None = None
+    dataset_version: str | None = None
+    store: str | None = None
+    fleet: int = 10
+    shard_records: int = 512
+    max_length: int | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    text_field: str = "text"
+    id_field: str = "id"
+    tolerated_failure_percentage: float = 0
+    queries: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_workflow(self)
+        object.__setattr__(self, "queries", tuple(self.queries))
+
+    def document(self) -> dict[str, Any]:
+        """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""
+        return compile_document(self)
+
+    def environment(
+        self, *, store: str, model_revision: str, dataset_id: str, dataset_version: str
+    ) -> dict[str, str]:
+        """Return the environment variables of this workflow's functions.
+
+        Args:
+            store: The URL that objects lie under.
+            model_revision: The model's commit or version, resolved.
+            dataset_id: The dataset's id.
+            dataset_version: The dataset's version, resolved.
+
+        Raises:
+            WorkflowError: A value is empty or cannot stand in an environment, or all of them
+                together are over Lambda's limit of 4,096 bytes.
+        """
+        return compile_environment(
+            self,
+            store=store,
+            model_revision=model_revision,
+            dataset_id=dataset_id,
+            dataset_version=dataset_version,
+        )
