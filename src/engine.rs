@@ -1,0 +1,233 @@
+//! Model and head composed: tokens to vectors, and texts to vectors for callers that have text.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{DType, Device};
+use rayon::prelude::*;
+
+use crate::batch::{self, Batch};
+use crate::device;
+use crate::error::{Error, Result};
+use crate::head::Pooling;
+use crate::hub::ModelFiles;
+use crate::model::{self, Encoder};
+use crate::tokenize::{EncodeOptions, Tokenizer, Tokens};
+
+/// Tokens of one batch: enough rows for the matrix kernels to reach their speed, few enough that the
+/// widest activation (rows x 4H float32) stays within the cache that a core has for itself.
+const TOKEN_BUDGET: usize = 1024;
+
+/// How an [`Engine`] computes.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
+    pub device: String,
+    /// `float32`, `float16` or `bfloat16`.
+    pub dtype: String,
+    /// Name of the pooling; `None` takes what the model's files say.
+    pub pooling: Option<String>,
+    /// Scale vectors to unit length; `None` takes what the model's files say.
+    pub normalize: Option<bool>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            device: "auto".into(),
+            dtype: "float32".into(),
+            pooling: None,
+            normalize: None,
+        }
+    }
+}
+
+/// Vectors of `B` texts in the order in which they were given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs {
+    /// `(B, H)`, row after row.
+    pub vectors: Vec<f32>,
+    /// `H`.
+    pub width: usize,
+}
+
+/// An encoder with its tokenizer and its head.
+#[derive(Debug)]
+pub struct Engine {
+    encoder: Box<dyn Encoder>,
+    tokenizer: Arc<Tokenizer>,
+    pooling: Pooling,
+    normalize: bool,
+    device: Device,
+    dtype: DType,
+    model_type: String,
+}
+
+impl Engine {
+    /// Loads weights, tokenizer and sentence-transformers files.
+    pub fn load(files: &ModelFiles, options: &EngineOptions) -> Result<Self> {
+        let device = device::open(&options.device)?;
+        let dtype = device::dtype(&options.dtype, &device)?;
+        let sentence = files.sentence_config()?;
+        let pooling = match &options.pooling {
+            Some(name) => Pooling::from_name(name)?,
+            None => Pooling::from_name(&sentence.pooling)
+                .map_err(|e| Error::model(files.origin(), e.to_string()))?,
+        };
+        let tokenizer = Tokenizer::from_bytes(&files.tokenizer()?, sentence.max_length)?;
+        let tokenizer = Arc::new(tokenizer);
+        let encoder = model::load(files, &device, dtype)?;
+        let model_type = files.config()?["model_type"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let normalize = options.normalize.unwrap_or(sentence.normalize);
+        Ok(Self {
+            encoder,
+            tokenizer,
+            pooling,
+            normalize,
+            device,
+            dtype,
+            model_type,
+        })
+    }
+
+    /// Computes one vector a text, on the current rayon pool; `stop` is looked at between batches.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for tokens of another tokenizer, or outside of what the model knows;
+    /// [`Error::Stopped`] once `stop` is set.
+    pub fn run(&self, tokens: &Tokens, stop: &AtomicBool) -> Result<Outputs> {
+        self.check(tokens)?;
+        let width = self.encoder.hidden_size();
+        let batches = batch::pack(tokens, TOKEN_BUDGET);
+        let pooled = batches
+            .par_iter()
+            .map(|batch| {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Stopped);
+                }
+                self.run_batch(batch)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut vectors = vec![0.0; tokens.len() * width];
+        for (batch, rows) in batches.iter().zip(pooled) {
+            for (&text, row) in batch.order.iter().zip(rows.chunks_exact(width)) {
+                vectors[text * width..][..width].copy_from_slice(row);
+            }
+        }
+        Ok(Outputs { vectors, width })
+    }
+
+    /// [`Tokenizer::encode`] and [`Engine::run`] in one call, for callers that have text.
+    pub fn encode_and_run<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        options: EncodeOptions,
+        stop: &AtomicBool,
+    ) -> Result<Outputs> {
+        self.run(&self.tokenizer.encode(texts, options)?, stop)
+    }
+
+    /// The tokenizer whose tokens this engine takes.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// `model_type` in the model's `config.json`.
+    #[must_use]
+    pub fn model_type(&self) -> &str {
+        &self.model_type
+    }
+
+    /// Width of a vector, `H`.
+    #[must_use]
+    pub fn hidden_size(&self) -> usize {
+        self.encoder.hidden_size()
+    }
+
+    /// Most tokens of a text that the model takes; the tokenizer's own limit may be lower.
+    #[must_use]
+    pub fn max_positions(&self) -> usize {
+        self.encoder.max_positions()
+    }
+
+    /// How hidden states become one vector.
+    #[must_use]
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// Whether vectors are scaled to unit length.
+    #[must_use]
+    pub fn normalize(&self) -> bool {
+        self.normalize
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn device(&self) -> String {
+        device::label(&self.device)
+    }
+
+    /// The dtype's name.
+    #[must_use]
+    pub fn dtype(&self) -> &'static str {
+        match self.dtype {
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            _ => "float32",
+        }
+    }
+
+    fn run_batch(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let hidden = self.encoder.forward(batch)?; // (N, H)
+        let hidden: Vec<f32> = hidden
+            .to_dtype(DType::F32)
+            .and_then(|x| x.flatten_all())
+            .and_then(|x| x.to_vec1())
+            .map_err(|e| Error::internal(format!("hidden states cannot be read: {e}")))?;
+        Ok(self
+            .pooling
+            .pool(&hidden, self.encoder.hidden_size(), batch, self.normalize))
+    }
+
+    fn check(&self, tokens: &Tokens) -> Result<()> {
+        tokens.check()?;
+        if tokens.tokenizer_digest != self.tokenizer.digest() {
+            return Err(Error::input(format!(
+                "the tokens were made by tokenizer {}, this model has {}; encode the texts with the \
+                 model's own tokenizer",
+                tokens.tokenizer_digest,
+                self.tokenizer.digest()
+            )));
+        }
+        let (positions, vocab) = (self.encoder.max_positions(), self.encoder.vocab_size());
+        for (text, &length) in tokens.lengths.iter().enumerate() {
+            if length == 0 {
+                return Err(Error::input(format!(
+                    "text {text} has no tokens; encode it with special tokens, or leave it out"
+                )));
+            }
+            if length as usize > positions {
+                return Err(Error::input(format!(
+                    "text {text} has {length} tokens, the model takes {positions}; truncate it"
+                )));
+            }
+        }
+        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::input(format!(
+                "token id {id} is outside of the vocabulary of {vocab}"
+            )));
+        }
+        let types = self.encoder.type_vocab_size();
+        if let Some(id) = tokens.type_ids.iter().find(|&&id| id as usize >= types) {
+            return Err(Error::input(format!(
+                "type id {id} is outside of the model's {types}"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Hidden states to outputs.
+
+mod pooling;
+
+pub use pooling::Pooling;

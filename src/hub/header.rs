@@ -1,0 +1,94 @@
+//! What the `safetensors` crate does not check: it accepts the same name twice and keeps one of them.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+/// Largest accepted header, and the most tensors in it.
+const HEADER_BYTES: u64 = 16 << 20;
+const TENSORS: usize = 100_000;
+
+/// Checks the header of a safetensors file; the error says what is wrong and what to do.
+pub(super) fn check(data: &[u8]) -> Result<(), String> {
+    let truncated = || "is truncated; copy it again".to_owned();
+    let length = data
+        .first_chunk::<8>()
+        .map(|n| u64::from_le_bytes(*n))
+        .ok_or_else(truncated)?;
+    if length > HEADER_BYTES {
+        return Err(format!(
+            "is no safetensors file: its header claims {length} bytes"
+        ));
+    }
+    let end = 8 + usize::try_from(length).map_err(|_| truncated())?;
+    let header = data.get(8..end).ok_or_else(truncated)?;
+    serde_json::Deserializer::from_slice(header)
+        .deserialize_map(Names)
+        .map_err(|e| format!("has a bad header ({e}); copy it again"))?;
+    // Offsets against the length of the file: the crate's own check.
+    safetensors::SafeTensors::deserialize(data)
+        .map(|_| ())
+        .map_err(|e| format!("is damaged or truncated ({e}); copy it again"))
+}
+
+struct Names;
+
+impl<'de> Visitor<'de> for Names {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut names = HashSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+            if names.len() == TENSORS {
+                return Err(serde::de::Error::custom(format!(
+                    "more than {TENSORS} tensors"
+                )));
+            }
+            if !names.insert(name) {
+                return Err(serde::de::Error::custom("a tensor name stands twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    fn file(header: &str, body: &[u8]) -> Vec<u8> {
+        let mut data = (header.len() as u64).to_le_bytes().to_vec();
+        data.extend_from_slice(header.as_bytes());
+        data.extend_from_slice(body);
+        data
+    }
+
+    const ONE: &str = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+
+    #[test]
+    fn accepts_a_whole_file() {
+        assert_eq!(check(&file(ONE, &[0; 4])), Ok(()));
+    }
+
+    #[test]
+    fn refuses_damage() {
+        let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let huge = [u64::MAX.to_le_bytes().as_slice(), b"{}"].concat();
+        for (data, said) in [
+            (file(ONE, &[0; 3]), "damaged or truncated"),
+            (file(ONE, &[0; 4])[..20].to_vec(), "truncated"),
+            (vec![1, 2, 3], "truncated"),
+            (huge, "no safetensors file"),
+            (file("[]", &[]), "bad header"),
+            (file(twice, &[0; 4]), "twice"),
+        ] {
+            let error = check(&data).expect_err(said);
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The one door from Python into the core: releases the GIL, polls Ctrl-C, catches panics, maps errors.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::errors::to_python;
+use crate::error::{Error, Result};
+use crate::runtime;
+
+/// How long a signal may wait for us.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Where the last panic of this module happened: file and line of our own source, never its message.
+static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Runs short work on the calling thread.
+pub(super) fn quick<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    py.detach(|| guarded(work)).map_err(|e| to_python(py, e))
+}
+
+/// Runs long work on the compute pool; Ctrl-C sets the flag that the work is given, and waits for it.
+pub(super) fn compute<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
+) -> PyResult<T> {
+    let stop = AtomicBool::new(false);
+    let (outcome, interrupt) = py.detach(|| {
+        let pool = match runtime::compute() {
+            Ok(pool) => pool,
+            Err(e) => return (Err(e), None),
+        };
+        let (send, receive) = channel();
+        pool.in_place_scope(|scope| {
+            scope.spawn(|_| {
+                // The receiver lives until this scope ends.
+                let _ = send.send(guarded(|| work(&stop)));
+            });
+            let mut interrupt = None;
+            loop {
+                match receive.recv_timeout(POLL) {
+                    Ok(outcome) => return (outcome, interrupt),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return (
+                            Err(Error::internal("a worker thread ended early")),
+                            interrupt,
+                        );
+                    }
+                    Err(RecvTimeoutError::Timeout) if interrupt.is_none() => {
+                        interrupt = Python::attach(|py| py.check_signals().err());
+                        stop.store(interrupt.is_some(), Ordering::Relaxed);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+        })
+    });
+    match interrupt {
+        Some(interrupt) => Err(interrupt),
+        None => outcome.map_err(|e| to_python(py, e)),
+    }
+}
+
+/// Waits for a store; Ctrl-C drops the future. The only place that blocks on one.
+pub(super) fn io<T: Send>(
+    py: Python<'_>,
+    future: impl Future<Output = Result<T>> + Send,
+) -> PyResult<T> {
+    let interrupted = async {
+        loop {
+            tokio::time::sleep(POLL).await;
+            if let Err(interrupt) = Python::attach(|py| py.check_signals()) {
+                return interrupt;
+            }
+        }
+    };
+    let outcome = py.detach(|| {
+        guarded(|| {
+            runtime::io()?.block_on(async {
+                tokio::select! {
+                    biased;
+                    done = future => done.map(Ok),
+                    interrupt = interrupted => Ok(Err(interrupt)),
+                }
+            })
+        })
+    });
+    outcome.map_err(|e| to_python(py, e))?
+}
+
+/// A panic's message can quote what was being worked on: says where it was, and nothing else.
+pub(super) fn hide_panics() {
+    set_hook(Box::new(|info| {
+        let at = info
+            .location()
+            .map(|at| format!("{}:{}", at.file(), at.line()));
+        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }));
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+fn panicked(_message: &(dyn Any + Send)) -> Error {
+    let at = PANICKED_AT
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let at = at.unwrap_or_else(|| "an unknown place".to_owned());
+    // Only what follows the last folder that is the same on every machine.
+    let at = at
+        .rsplit_once("/src/")
+        .map_or(at.as_str(), |(_, rest)| rest);
+    Error::internal(format!("a panic at {at}"))
+}

@@ -1,0 +1,87 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+
+use super::enter;
+use crate::hub;
+
+/// The files of one model, bounded in size and with a digest over all of them.
+///
+/// Only safetensors and JSON are read; weights in a pickle format are refused.
+#[pyclass(frozen, module = "legato._native")]
+pub(super) struct ModelFiles {
+    pub(super) inner: hub::ModelFiles,
+}
+
+#[pymethods]
+impl ModelFiles {
+    /// Take files by name, as they are called in a model repository.
+    ///
+    /// Args:
+    ///     files: name to bytes; config.json, tokenizer.json and model.safetensors are needed.
+    ///
+    /// Raises:
+    ///     ModelError: one of them is missing.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, files: HashMap<String, Vec<u8>>) -> PyResult<Self> {
+        let files = files
+            .into_iter()
+            .map(|(name, data)| (name, Bytes::from(data)));
+        Ok(Self {
+            inner: enter::quick(py, || hub::ModelFiles::from_bytes(files))?,
+        })
+    }
+
+    /// Find the files of a model in a folder; they are read when they are needed.
+    ///
+    /// Raises:
+    ///     ModelError: the folder is missing or not a whole model, or has a pickle only.
+    #[staticmethod]
+    fn from_dir(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Ok(Self {
+            inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))?,
+        })
+    }
+
+    /// What pins this model: "sha256:" and the digest over names and contents of its files.
+    #[getter]
+    fn digest(&self, py: Python<'_>) -> PyResult<String> {
+        enter::quick(py, || self.inner.digest())
+    }
+
+    /// sha256 of tokenizer.json, lower-case hex.
+    #[getter]
+    fn tokenizer_digest(&self, py: Python<'_>) -> PyResult<String> {
+        enter::quick(py, || self.inner.tokenizer_digest())
+    }
+
+    /// The model's own limit in tokens, if its files state one.
+    #[getter]
+    fn max_length(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        enter::quick(py, || {
+            self.inner.sentence_config().map(|config| config.max_length)
+        })
+    }
+
+    /// Pooling that the sentence-transformers files name, or "mean".
+    #[getter]
+    fn pooling(&self, py: Python<'_>) -> PyResult<String> {
+        enter::quick(py, || {
+            self.inner.sentence_config().map(|config| config.pooling)
+        })
+    }
+
+    /// Whether the sentence-transformers files ask for vectors of unit length.
+    #[getter]
+    fn normalize(&self, py: Python<'_>) -> PyResult<bool> {
+        enter::quick(py, || {
+            self.inner.sentence_config().map(|config| config.normalize)
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ModelFiles({:?})", self.inner.origin())
+    }
+}

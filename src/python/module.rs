@@ -1,0 +1,29 @@
+use pyo3::prelude::*;
+
+/// The native core of legato: tokenization, inference, references.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::python::engine::Engine;
+    #[pymodule_export]
+    use crate::python::files::ModelFiles;
+    #[pymodule_export]
+    use crate::python::format::{read_parquet, read_safetensors, write_parquet, write_safetensors};
+    #[pymodule_export]
+    use crate::python::reference::Ref;
+    #[pymodule_export]
+    use crate::python::store::{Chunks, Store};
+    #[pymodule_export]
+    use crate::python::threads::{num_threads, set_num_threads};
+    #[pymodule_export]
+    use crate::python::tokenizer::Tokenizer;
+    #[pymodule_export]
+    use crate::python::tokens::Tokens;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::python::enter::hide_panics();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

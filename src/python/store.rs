@@ -1,0 +1,257 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::enter;
+use super::errors::{input, to_python};
+use super::reference::Ref;
+use crate::error::{Error, Result};
+use crate::reference::Description;
+use crate::store::{self, Body, Key};
+
+/// A place for objects: a folder ("file:///path") or this process's memory ("memory://name").
+///
+/// Writes are atomic, and every read by reference is verified. Keys are relative to the store's URL.
+#[pyclass(frozen, module = "legato._native")]
+pub(super) struct Store {
+    inner: Arc<dyn store::Store>,
+}
+
+#[pymethods]
+impl Store {
+    /// Open a store.
+    ///
+    /// Args:
+    ///     url: "file:///folder" (made when the first object is written) or "memory://name".
+    ///
+    /// Raises:
+    ///     InputError: the URL is not of such a form, or names a file.
+    #[staticmethod]
+    fn open(py: Python<'_>, url: &str) -> PyResult<Self> {
+        Ok(Self {
+            inner: enter::quick(py, || store::open(url))?,
+        })
+    }
+
+    /// URL of the store, without a slash at its end.
+    #[getter]
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    /// Store bytes under a key, replacing what was there.
+    ///
+    /// Args:
+    ///     key: parts separated by slashes; no empty part, "." or "..".
+    ///     data: the bytes.
+    ///     media_type: media type of the bytes.
+    ///     records: number of records, where the bytes have them.
+    ///     dtype: element type, for an array.
+    ///     shape: shape, for an array.
+    ///
+    /// Returns:
+    ///     A reference to the object.
+    ///
+    /// Raises:
+    ///     InputError, AccessDeniedError, StoreFullError, StoreUnavailableError.
+    #[pyo3(signature = (key, data, *, media_type = BINARY, records = None, dtype = None, shape = None))]
+    #[allow(clippy::too_many_arguments)] // keyword arguments of a Python method
+    fn put(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        data: &[u8],
+        media_type: &str,
+        records: Option<u64>,
+        dtype: Option<String>,
+        shape: Option<Vec<u64>>,
+    ) -> PyResult<Ref> {
+        let about = Description {
+            media_type: media_type.to_owned(),
+            records,
+            dtype,
+            shape,
+        };
+        let body = Body::Bytes(Bytes::copy_from_slice(data));
+        let inner = enter::io(py, async {
+            store::put(self.inner.as_ref(), &Key::parse(key)?, body, about).await
+        })?;
+        Ok(Ref { inner })
+    }
+
+    /// Store a file under a key, replacing what was there; the file is not read into memory.
+    #[pyo3(signature = (key, path, *, media_type = BINARY, records = None))]
+    fn put_file(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        path: PathBuf,
+        media_type: &str,
+        records: Option<u64>,
+    ) -> PyResult<Ref> {
+        let about = Description {
+            media_type: media_type.to_owned(),
+            records,
+            ..Description::default()
+        };
+        let inner = enter::io(py, async {
+            store::put(
+                self.inner.as_ref(),
+                &Key::parse(key)?,
+                Body::File(path),
+                about,
+            )
+            .await
+        })?;
+        Ok(Ref { inner })
+    }
+
+    /// Store an output exactly once: the object first, its ".ref" last, both only if they are absent.
+    ///
+    /// A retry, or the loser of a race, gets the reference that is there; its own bytes are dropped.
+    #[pyo3(signature = (key, data, *, media_type = BINARY, records = None, dtype = None, shape = None))]
+    #[allow(clippy::too_many_arguments)] // keyword arguments of a Python method
+    fn commit(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        data: &[u8],
+        media_type: &str,
+        records: Option<u64>,
+        dtype: Option<String>,
+        shape: Option<Vec<u64>>,
+    ) -> PyResult<Ref> {
+        let about = Description {
+            media_type: media_type.to_owned(),
+            records,
+            dtype,
+            shape,
+        };
+        let data = Bytes::copy_from_slice(data);
+        let inner = enter::io(py, async {
+            store::commit(self.inner.as_ref(), &Key::parse(key)?, data, about).await
+        })?;
+        Ok(Ref { inner })
+    }
+
+    /// Return the reference of a finished, intact output, or None.
+    ///
+    /// An output that is damaged is removed, so that it can be made again.
+    fn find(&self, py: Python<'_>, key: &str) -> PyResult<Option<Ref>> {
+        let found = enter::io(py, async {
+            store::find(self.inner.as_ref(), &Key::parse(key)?).await
+        })?;
+        Ok(found.map(|inner| Ref { inner }))
+    }
+
+    /// Return the key of a reference's object in this store.
+    ///
+    /// Raises:
+    ///     InputError: the reference points outside of this store.
+    fn key_of(&self, py: Python<'_>, reference: &Ref) -> PyResult<String> {
+        let key = Key::in_store(&reference.inner.uri, self.inner.url());
+        key.map(|key| key.as_str().to_owned())
+            .map_err(|e| to_python(py, e))
+    }
+
+    /// Return all bytes of an object.
+    ///
+    /// Args:
+    ///     source: a reference, then the bytes are verified; or a key, then they are as they are.
+    ///
+    /// Raises:
+    ///     CorruptObjectError: the bytes are not those of the reference.
+    ///     ObjectNotFoundError, AccessDeniedError, StoreUnavailableError, InputError.
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        source: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let data = if let Ok(reference) = source.cast::<Ref>() {
+            let reference = &reference.get().inner;
+            enter::io(py, store::read(self.inner.as_ref(), reference))?
+        } else if let Ok(key) = source.extract::<&str>() {
+            enter::io(py, async { self.inner.get(&Key::parse(key)?, None).await })?
+        } else {
+            return Err(input(py, "give a Ref or a key"));
+        };
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Iterate over the bytes of an object in verified chunks of at most 8 MiB.
+    fn chunks(&self, py: Python<'_>, reference: &Ref) -> PyResult<Chunks> {
+        let reference = reference.inner.clone();
+        let crcs = enter::io(py, store::chunks(self.inner.as_ref(), &reference))?;
+        Ok(Chunks {
+            store: self.inner.clone(),
+            reference,
+            crcs,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// Say whether there is an object under a key.
+    fn exists(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
+        enter::io(py, async {
+            match self.inner.head(&Key::parse(key)?).await {
+                Err(Error::NotFound { .. }) => Ok(false),
+                head => head.map(|_| true),
+            }
+        })
+    }
+
+    /// Return the keys that start with a prefix, sorted.
+    #[pyo3(signature = (prefix = ""))]
+    fn list(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<String>> {
+        enter::io(py, self.inner.list(prefix))
+    }
+
+    /// Remove an object; it is no error if there is none.
+    fn delete(&self, py: Python<'_>, key: &str) -> PyResult<()> {
+        enter::io(py, async { self.inner.delete(&Key::parse(key)?).await })
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((
+            py.get_type::<Self>().getattr("open")?,
+            (self.inner.url().to_owned(),),
+        ))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Store({:?})", self.inner.url())
+    }
+}
+
+const BINARY: &str = "application/octet-stream";
+
+/// Verified chunks of an object, in order.
+#[pyclass(frozen, module = "legato._native")]
+pub(super) struct Chunks {
+    store: Arc<dyn store::Store>,
+    reference: crate::reference::Ref,
+    crcs: Vec<String>,
+    next: AtomicU64,
+}
+
+#[pymethods]
+impl Chunks {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        let crc = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.crcs.get(index));
+        let Some(crc) = crc else { return Ok(None) };
+        let read = store::read_chunk(self.store.as_ref(), &self.reference, index, crc);
+        let data: Result<Bytes, PyErr> = enter::io(py, read);
+        Ok(Some(PyBytes::new(py, &data?)))
+    }
+}

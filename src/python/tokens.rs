@@ -1,0 +1,137 @@
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use super::{arrays, enter, errors::input};
+use crate::format;
+use crate::tokenize;
+
+/// Token ids of B texts, flat: N tokens in all, without padding.
+#[pyclass(frozen, module = "legato._native")]
+pub(super) struct Tokens {
+    pub(super) inner: tokenize::Tokens,
+}
+
+#[pymethods]
+impl Tokens {
+    fn __len__(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Token ids, int32 (N,).
+    #[getter]
+    fn input_ids<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
+        arrays::int32(py, &self.inner.ids)
+    }
+
+    /// Segment ids, int32 (N,).
+    #[getter]
+    fn token_type_ids<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
+        arrays::int32(py, &self.inner.type_ids)
+    }
+
+    /// Tokens of each text, int32 (B,).
+    #[getter]
+    fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
+        arrays::int32(py, &self.inner.lengths)
+    }
+
+    /// How many texts were cut to the maximum length.
+    #[getter]
+    fn truncated(&self) -> usize {
+        self.inner.truncated
+    }
+
+    /// sha256 of the definition of the tokenizer that made these tokens.
+    #[getter]
+    fn tokenizer_digest(&self) -> &str {
+        &self.inner.tokenizer_digest
+    }
+
+    /// Return padded matrices, as transformers gives them.
+    ///
+    /// Args:
+    ///     to: width in tokens; None takes the longest text.
+    ///     multiple_of: round the width up to a multiple of this.
+    ///     pad_id: token id of the padding.
+    ///
+    /// Returns:
+    ///     input_ids, attention_mask and token_type_ids, each int64 (B, T).
+    ///
+    /// Raises:
+    ///     InputError: a text is longer than `to`, or `multiple_of` is not positive.
+    #[pyo3(signature = (*, to = None, multiple_of = 1, pad_id = 0))]
+    fn pad<'py>(
+        &self,
+        py: Python<'py>,
+        to: Option<usize>,
+        multiple_of: usize,
+        pad_id: u32,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let tokens = &self.inner;
+        let longest = tokens.lengths.iter().copied().max().unwrap_or(0) as usize;
+        if to.is_some_and(|to| to < longest) {
+            let reason = format!(
+                "a text has {longest} tokens, more than to={to:?}",
+                to = to.unwrap_or(0)
+            );
+            return Err(input(py, reason));
+        }
+        let width = to.unwrap_or(longest).checked_next_multiple_of(multiple_of);
+        let size = width
+            .and_then(|width| width.checked_mul(tokens.len()))
+            .filter(|&n| n < 1 << 40);
+        let (Some(width), Some(size)) = (width, size) else {
+            return Err(input(
+                py,
+                "multiple_of must be positive, and the matrix must fit in memory",
+            ));
+        };
+        let mut ids = vec![i64::from(pad_id); size];
+        let (mut mask, mut types) = (vec![0i64; size], vec![0i64; size]);
+        let mut start = 0;
+        for (row, &length) in tokens.lengths.iter().enumerate() {
+            let (length, at) = (length as usize, row * width);
+            for offset in 0..length {
+                ids[at + offset] = i64::from(tokens.ids[start + offset]);
+                types[at + offset] = i64::from(tokens.type_ids[start + offset]);
+                mask[at + offset] = 1;
+            }
+            start += length;
+        }
+        let padded = PyDict::new(py);
+        for (name, values) in [
+            ("input_ids", ids),
+            ("attention_mask", mask),
+            ("token_type_ids", types),
+        ] {
+            padded.set_item(name, arrays::matrix(py, values, tokens.len(), width)?)?;
+        }
+        Ok(padded)
+    }
+
+    /// Write the tokens as a safetensors file of int32 arrays.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let data = enter::quick(py, || format::write_tokens(&self.inner))?;
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Read what to_bytes() wrote.
+    ///
+    /// Raises:
+    ///     InputError: the bytes are no token file.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        Ok(Self {
+            inner: enter::quick(py, || format::read_tokens(data))?,
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Tokens(texts={}, tokens={})",
+            self.inner.len(),
+            self.inner.ids.len()
+        )
+    }
+}

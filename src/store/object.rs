@@ -1,0 +1,216 @@
+//! Objects with references: what makes an output whole, and a read verified.
+
+use std::fs::File;
+use std::io::Read as _;
+
+use bytes::Bytes;
+
+use super::contract::{Body, Condition, Put, Store};
+use super::key::Key;
+use crate::error::{Error, Result};
+use crate::reference::{Checksums, Description, Ref, combine, crc, crc_text};
+
+/// The object that says an output is whole lies beside it under this suffix.
+pub const REF_SUFFIX: &str = ".ref";
+/// Chunk CRCs of an object that has too many for its reference.
+const CHUNKS_SUFFIX: &str = ".chunks";
+
+/// Stores `body` under `key`, replacing what was there, and returns its reference.
+pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+    let (reference, sidecar) = checksums(&body)?.into_ref(store.uri(key), about);
+    put_sidecar(store, key, sidecar).await?;
+    store.put(key, body, Condition::Always).await?;
+    Ok(reference)
+}
+
+/// Stores an output exactly once: the object first, its `.ref` last, both only if they are absent.
+///
+/// The loser of a race, or a retry, returns the winner's reference. An object without a `.ref` was left by
+/// a writer that died between the two: it is whole, since writes are atomic, and is adopted.
+pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Description) -> Result<Ref> {
+    let put = store
+        .put(key, Body::Bytes(data.clone()), Condition::Absent)
+        .await?;
+    let data = match put {
+        Put::Written => data,
+        Put::Exists => {
+            if let Some(winner) = find(store, key).await? {
+                return Ok(winner);
+            }
+            store.get(key, None).await?
+        }
+    };
+    let (reference, sidecar) = Checksums::of(&data).into_ref(store.uri(key), about);
+    put_sidecar(store, key, sidecar).await?;
+    let json = Bytes::from(reference.to_json()?);
+    let at = key.with_suffix(REF_SUFFIX)?;
+    match store.put(&at, Body::Bytes(json), Condition::Absent).await? {
+        Put::Written => Ok(reference),
+        Put::Exists => ref_at(store, key).await?.ok_or(Error::NotFound {
+            uri: store.uri(&at),
+        }),
+    }
+}
+
+/// The reference of a finished output, if there is one whose bytes are what it says.
+///
+/// An output that is damaged or has lost its bytes is removed, so that it is made again instead of failing
+/// every run from here on.
+pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
+    let found = match ref_at(store, key).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(reference)) => read(store, &reference).await.map(|_| reference),
+        Err(e) => Err(e),
+    };
+    match found {
+        Ok(reference) => Ok(Some(reference)),
+        Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
+            store.delete(&key.with_suffix(REF_SUFFIX)?).await?;
+            store.delete(key).await?;
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The reference that lies beside an output, unverified.
+///
+/// It says where it was found, so a store that was moved or copied stays readable.
+pub async fn ref_at(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
+    let at = key.with_suffix(REF_SUFFIX)?;
+    let json = match store.get(&at, None).await {
+        Err(Error::NotFound { .. }) => return Ok(None),
+        json => json?,
+    };
+    if Ref::is_newer(&json) {
+        return Ref::from_json(&json).map(Some);
+    }
+    let reference = Ref::from_json(&json).map_err(|e| Error::Corrupt {
+        uri: store.uri(&at),
+        what: "content",
+        expected: "a reference".to_owned(),
+        found: e.to_string(),
+    })?;
+    Ok(Some(Ref {
+        uri: store.uri(key),
+        ..reference
+    }))
+}
+
+/// All bytes of an object, verified.
+///
+/// A mismatch is read once more: what was wrong may have been the way, not the object.
+pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
+    let key = Key::in_store(&reference.uri, store.url())?;
+    for last in [false, true] {
+        let data = store.get(&key, None).await?;
+        let verdict = verify(reference, &data, reference.bytes, &reference.crc64nvme);
+        if last || verdict.is_ok() {
+            return verdict.map(|()| data);
+        }
+    }
+    Err(Error::internal("a read neither succeeded nor failed"))
+}
+
+/// CRCs of the chunks of an object, in order: from the reference, or from the sidecar.
+pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
+    let count = reference.chunk_count();
+    if count == 1 {
+        return Ok(vec![reference.crc64nvme.clone()]);
+    }
+    if !reference.chunks.is_empty() {
+        return Ok(reference.chunks.clone());
+    }
+    let key = Key::in_store(&reference.uri, store.url())?.with_suffix(CHUNKS_SUFFIX)?;
+    let data = store.get(&key, None).await?;
+    let crcs: Vec<u64> = data
+        .chunks_exact(8)
+        .filter_map(|b| b.try_into().ok())
+        .map(u64::from_be_bytes)
+        .collect();
+    // The whole object's CRC vouches for the sidecar.
+    let (whole, covered) = combine(&crcs, reference.bytes, reference.chunk_bytes);
+    if crcs.len() as u64 != count
+        || covered != reference.bytes
+        || crc_text(whole) != reference.crc64nvme
+    {
+        return Err(Error::Corrupt {
+            uri: store.uri(&key),
+            what: "chunk CRCs of",
+            expected: reference.crc64nvme.clone(),
+            found: crc_text(whole),
+        });
+    }
+    Ok(crcs.into_iter().map(crc_text).collect())
+}
+
+/// One chunk of an object, verified by its CRC.
+pub async fn read_chunk(
+    store: &dyn Store,
+    reference: &Ref,
+    index: u64,
+    crc: &str,
+) -> Result<Bytes> {
+    let key = Key::in_store(&reference.uri, store.url())?;
+    let start = index * reference.chunk_bytes;
+    let end = (start + reference.chunk_bytes).min(reference.bytes);
+    for last in [false, true] {
+        let data = store.get(&key, Some(start..end)).await?;
+        let verdict = verify(reference, &data, end - start, crc);
+        if last || verdict.is_ok() {
+            return verdict.map(|()| data);
+        }
+    }
+    Err(Error::internal("a read neither succeeded nor failed"))
+}
+
+fn verify(reference: &Ref, data: &[u8], bytes: u64, expected: &str) -> Result<()> {
+    let corrupt = |what, expected: String, found: String| {
+        Err(Error::Corrupt {
+            uri: reference.uri.clone(),
+            what,
+            expected,
+            found,
+        })
+    };
+    if data.len() as u64 != bytes {
+        return corrupt("bytes", bytes.to_string(), data.len().to_string());
+    }
+    let found = crc_text(crc(data));
+    if found != expected {
+        return corrupt("crc64nvme", expected.to_owned(), found);
+    }
+    Ok(())
+}
+
+fn checksums(body: &Body) -> Result<Checksums> {
+    let path = match body {
+        Body::Bytes(data) => return Ok(Checksums::of(data)),
+        Body::File(path) => path,
+    };
+    let failed = |e: std::io::Error| {
+        Error::input(format!(
+            "file {} cannot be read ({e}); check the path",
+            path.display()
+        ))
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut sums = Checksums::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(sums),
+            n => sums.update(&buffer[..n]),
+        }
+    }
+}
+
+async fn put_sidecar(store: &dyn Store, key: &Key, crcs: Option<Vec<u64>>) -> Result<()> {
+    let Some(crcs) = crcs else { return Ok(()) };
+    let data: Vec<u8> = crcs.into_iter().flat_map(u64::to_be_bytes).collect();
+    let key = key.with_suffix(CHUNKS_SUFFIX)?;
+    store
+        .put(&key, Body::Bytes(data.into()), Condition::Always)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,72 @@
+use tokenizers::{PostProcessor, PostProcessorWrapper, TruncationDirection};
+
+use crate::error::{Error, Result};
+
+/// The `tokenizers` crate itself: exact for every `tokenizer.json`, and the reference for any fast path.
+///
+/// The post-processor is held apart, so that a text can be cut between encoding and the special tokens
+/// with options that belong to the call. (The crate keeps truncation and padding as state, and reads
+/// them from `tokenizer.json`: files in the wild embed values that nobody asked for.)
+#[derive(Debug)]
+pub(super) struct Exact {
+    tokenizer: tokenizers::Tokenizer,
+    post: Option<PostProcessorWrapper>,
+}
+
+impl Exact {
+    pub(super) fn from_bytes(data: &[u8]) -> Result<Self> {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(data).map_err(|e| {
+            Error::model(
+                "tokenizer.json",
+                format!("it cannot be read ({e}); export it again"),
+            )
+        })?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| Error::internal(format!("tokenizers refused no truncation ({e})")))?;
+        tokenizer.with_padding(None);
+        let post = tokenizer.get_post_processor().cloned();
+        tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+        Ok(Self { tokenizer, post })
+    }
+
+    pub(super) fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// Special tokens that one text gets.
+    pub(super) fn added(&self) -> usize {
+        self.post
+            .as_ref()
+            .map_or(0, |post| post.added_tokens(false))
+    }
+
+    /// Encodes one text to ids and type ids, and says whether it was cut.
+    pub(super) fn encode(
+        &self,
+        text: &str,
+        max_length: Option<usize>,
+        add_special_tokens: bool,
+    ) -> Result<(Vec<u32>, Vec<u32>, bool)> {
+        // The crate's message could quote the text, so it is not passed on.
+        let failed = |_| Error::input("a text cannot be encoded by this tokenizer");
+        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+        let mut truncated = false;
+        if let Some(max) = max_length {
+            let room = max.saturating_sub(if add_special_tokens { self.added() } else { 0 });
+            truncated = encoding.len() > room;
+            encoding.truncate(room, 0, TruncationDirection::Right);
+            encoding.take_overflowing();
+        }
+        if let Some(post) = &self.post {
+            encoding = post
+                .process(encoding, None, add_special_tokens)
+                .map_err(failed)?;
+        }
+        Ok((
+            encoding.get_ids().to_vec(),
+            encoding.get_type_ids().to_vec(),
+            truncated,
+        ))
+    }
+}
