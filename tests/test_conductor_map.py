@@ -36,10 +36,15 @@ class Bucket:
 
 
 class Gauge:
-    """Counts how many calls are under way at the same time."""
+    """Counts how many calls are under way at the same time.
 
-    def __init__(self) -> None:
+    The first calls wait for one another until as many as expected are there.
+    """
+
+    def __init__(self, expected: int = 1) -> None:
         self.lock = threading.Lock()
+        self.full = threading.Event()
+        self.expected = expected
         self.now = self.most = self.calls = 0
 
     def __call__(self, event: object, _context: object) -> object:
@@ -47,7 +52,10 @@ class Gauge:
             self.now += 1
             self.calls += 1
             self.most = max(self.most, self.now)
-        time.sleep(0.01)
+            if self.now >= self.expected:
+                self.full.set()
+        self.full.wait(10)
+        time.sleep(0.005)
         with self.lock:
             self.now -= 1
         return event
@@ -118,7 +126,7 @@ def test_concurrency_is_bounded_and_used(
     allowed: int,
     most: int,
 ) -> None:
-    gauge = Gauge()
+    gauge = Gauge(most)
     run(
         list(range(15)),
         gauge,
@@ -131,6 +139,7 @@ def test_concurrency_is_bounded_and_used(
 
 def test_a_long_manifest_is_read_as_threads_become_free() -> None:
     alive: list[int] = []
+    before = threading.active_count()
     lines = b"\n".join(b"%d" % n for n in range(3000))
     reader = {
         "Resource": GET,
@@ -148,7 +157,7 @@ def test_a_long_manifest_is_read_as_threads_become_free() -> None:
         listener=lambda _: alive.append(threading.active_count()),
     )
     assert execution.output == list(range(3000))
-    assert max(alive) <= threading.active_count() + 2
+    assert max(alive) <= before + 2
 
 
 @pytest.mark.parametrize("distributed", [False, True])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -280,8 +279,52 @@ def test_a_name_is_unique_across_all_maps() -> None:
         check({"StartAt": "A", "States": states})
 
 
-def test_a_refusal_does_not_print_whole_documents() -> None:
+@pytest.mark.parametrize("levels", [150, 100_000])
+def test_a_document_may_not_be_nested_too_deeply(levels: int) -> None:
+    result: Any = 1
+    for _ in range(levels):
+        result = [result]
+    with pytest.raises(WorkflowError, match=r"nested|not JSON"):
+        check({"StartAt": "S", "States": {"S": {**PASS, "Result": result}}})
+
+
+def test_rules_and_templates_may_be_nested_as_deeply_as_documents() -> None:
+    rule: dict[str, Any] = {"Variable": "$.a", "IsPresent": False}
+    for _ in range(90):
+        rule = {"Not": rule}
+    template: dict[str, Any] = {"a.$": "$"}
+    for _ in range(90):
+        template = {"t": template}
+    states = {
+        "C": {"Type": "Choice", "Choices": [{**rule, "Next": "P"}], "Default": "P"},
+        "P": {**PASS, "Parameters": template},
+    }
+    conductor = Conductor({"StartAt": "C", "States": states}, functions={}, buckets={})
+    assert conductor.run({}, name="r").status == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {**PASS, "Next": "x" * 1000},
+        {**PASS, "InputPath": "$." + "x" * 1000 + "[*]"},
+        {**TASK, "Resource": "x" * 1000},
+        {**TASK, "TimeoutSeconds": "x" * 1000},
+        {**TASK, "TimeoutSeconds": 10**1000},
+        {"Type": "x" * 1000},
+        {"Type": "Wait", "Timestamp": "x" * 1000, "End": True},
+    ],
+)
+def test_a_refusal_does_not_print_long_values(state: dict[str, Any]) -> None:
     with pytest.raises(WorkflowError) as caught:
-        check({"StartAt": "S", "States": {"S": {**PASS, "Foo": "x" * 1000}}})
-    assert len(str(caught.value)) < 200
-    assert json.dumps("x" * 1000) not in str(caught.value)
+        check({"StartAt": "S", "States": {"S": state}})
+    assert len(str(caught.value)) < 400
+
+
+def test_a_handler_must_be_callable() -> None:
+    with pytest.raises(WorkflowError, match="callable"):
+        Conductor(
+            {"StartAt": "S", "States": {"S": TASK}},
+            functions={FUNCTION: "legato.stages.ingestion.handler"},  # type: ignore[dict-item]
+            buckets={},
+        )

@@ -17,6 +17,7 @@ from legato.conductor._model import Machine, Map, Task
 from legato.conductor._parse import parse_machine
 from legato.conductor._payload import decode, encode
 from legato.conductor._region import STOP_GRACE_S, Region
+from legato.conductor._shown import shown
 from legato.conductor._states import run_choice, run_fail, run_pass, run_succeed, run_wait
 from legato.conductor._substitute import substitute
 from legato.conductor._task import run_task
@@ -76,6 +77,10 @@ class Conductor:
         if max_concurrency is not None and max_concurrency < 1:
             msg = f"max_concurrency is {max_concurrency}; use 1 or more"
             raise WorkflowError(msg)
+        for arn, handler in functions.items():
+            if not callable(handler):
+                msg = f"the handler of function {arn!r} cannot be called; bind a callable"
+                raise WorkflowError(msg)
         self._functions = dict(functions)
         self._buckets = dict(buckets)
         self._machine = parse_machine(substitute(_checked(document), substitutions or {}))
@@ -103,7 +108,7 @@ class Conductor:
             InputError: The input is not JSON, or the name is malformed.
         """
         if not _NAME.fullmatch(name):
-            msg = f"execution name {name!r} must be 1 to 80 letters, digits, '.', '_' or '-'"
+            msg = f"execution name {shown(name)} must be 1 to 80 letters, digits, '.', '_' or '-'"
             raise InputError(msg)
         try:
             data = decode(encode(input))
@@ -161,12 +166,12 @@ class Conductor:
             if isinstance(state, Task):
                 function = state.static_function
                 if function is not None and function not in self._functions:
-                    msg = f"state {state.name}: no handler is bound to function {function!r}"
+                    msg = f"state {state.name}: no handler is bound to function {shown(function)}"
                     raise WorkflowError(msg)
             elif state.item_reader is not None:
                 bucket = state.item_reader.static_bucket
                 if bucket is not None and bucket not in self._buckets:
-                    msg = f"state {state.name}: no store is bound to bucket {bucket!r}"
+                    msg = f"state {state.name}: no store is bound to bucket {shown(bucket)}"
                     raise WorkflowError(msg)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from legato.conductor._path import Path, PathError, parse_path
+from legato.conductor._shown import shown
 from legato.conductor._template import Template, parse_template
 from legato.errors import WorkflowError
 
@@ -96,7 +97,7 @@ class Fields:
         """Return one of the allowed texts."""
         value = self.take(name) if self.has(name) else default
         if value not in allowed:
-            raise self.error(f"{name} {value!r} is not supported; use {' or '.join(allowed)}")
+            raise self.error(f"{name} {shown(value)} is not supported; use {' or '.join(allowed)}")
         return str(value)
 
     def integer(self, name: str, *, low: int, high: int = MAX_SECONDS) -> int | None:
@@ -105,7 +106,7 @@ class Fields:
             return None
         value = self.take(name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.error(f"{name} is {value!r}; use a whole number from {low:,} to {high:,}")
+            raise self.error(f"{name} is {shown(value)}; use a whole number {low:,} to {high:,}")
         return value
 
     def number(self, name: str, *, low: float, high: float) -> float | None:
@@ -114,9 +115,9 @@ class Fields:
             return None
         value = self.take(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self.error(f"{name} is {value!r}; use a number")
+            raise self.error(f"{name} is {shown(value)}; use a number")
         if not low <= value <= high:
-            raise self.error(f"{name} is {value!r}; use a number from {low:g} to {high:g}")
+            raise self.error(f"{name} is {shown(value)}; use a number from {low:g} to {high:g}")
         return float(value)
 
     def path(self, name: str) -> Path | None:
@@ -135,7 +136,7 @@ class Fields:
             return None
         path = self.path(name) or parse_path("$")
         if path.context and not context:
-            raise self.error(f"{name} {path.text!r} cannot write to the context object")
+            raise self.error(f"{name} {shown(path.text)} cannot write to the context object")
         return path
 
     def template(self, name: str) -> Template | None:
@@ -158,5 +159,5 @@ class Fields:
         try:
             return parse(raw)
         except PathError as exc:
-            shown = f" {raw!r}" if isinstance(raw, str) else ""
-            raise self.error(f"{name}{shown}: {exc}") from None
+            value = f" {shown(raw)}" if isinstance(raw, str) else ""
+            raise self.error(f"{name}{value}: {exc}") from None

@@ -9,6 +9,7 @@ from legato.conductor._failure import ALL, RESERVED
 from legato.conductor._fields import MAX_SECONDS, Fields
 from legato.conductor._model import Catcher, Flow, Retrier
 from legato.conductor._path import parse_path
+from legato.conductor._shown import shown
 
 _MAX_DELAY_S = 31_622_399
 
@@ -133,7 +134,7 @@ def _parse_errors(entry: Fields, *, last: bool) -> tuple[str, ...]:
         if not isinstance(name, str) or not name:
             raise entry.error("ErrorEquals must hold texts that are not empty")
         if name.startswith("States.") and name not in RESERVED:
-            raise entry.error(f"ErrorEquals has {name!r}, which is no error of Step Functions")
+            raise entry.error(f"ErrorEquals has {shown(name)}, which is no error of Step Functions")
     if ALL in names and (len(names) > 1 or not last):
         raise entry.error(f"{ALL} must stand alone in ErrorEquals and in the last entry")
     return tuple(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from legato.conductor._model import Choice, Machine
+from legato.conductor._shown import shown
 from legato.errors import WorkflowError
 
 
@@ -18,11 +19,15 @@ def check_graph(machine: Machine, where: str) -> None:
             state ends the machine.
     """
     if machine.start_at not in machine.states:
-        raise WorkflowError(f"{where}: StartAt names {machine.start_at!r}, which does not exist")
+        raise WorkflowError(
+            f"{where}: StartAt names {shown(machine.start_at)}, which does not exist"
+        )
     for state in machine.states.values():
         for field, target in state.targets():
             if target not in machine.states:
-                msg = f"state {state.name}: {field} names {target!r}, which does not exist here"
+                msg = (
+                    f"state {state.name}: {field} names {shown(target)}, which does not exist here"
+                )
                 raise WorkflowError(msg)
     reached = _reach(machine)
     for name in machine.states:

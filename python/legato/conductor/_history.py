@@ -102,8 +102,8 @@ class Recorder:
             return tuple(self._events)
 
     def _tell(self, listener: Listener, event: HistoryEvent, output: bytes | None) -> None:
-        parsed = None if output is None else json.loads(output)
         try:
+            parsed = None if output is None else json.loads(output)
             listener(replace(event, output=parsed))
         except Exception as exc:  # noqa: BLE001 - a broken listener must not break the run
             self._listener = None

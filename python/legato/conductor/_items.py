@@ -13,6 +13,7 @@ from legato.conductor._failure import ITEM_READER_FAILED, RUNTIME, StateFailure
 from legato.conductor._frame import Engine
 from legato.conductor._model import ItemReader, Map
 from legato.conductor._payload import decode
+from legato.conductor._shown import shown
 from legato.conductor._template import Scope
 from legato.errors import LegatoError
 
@@ -53,21 +54,21 @@ def _read(engine: Engine, state: str, reader: ItemReader, scope: Scope) -> Items
         raise _failed(state, "Bucket, Key and Prefix must be texts")
     store = engine.buckets.get(bucket)
     if store is None:
-        raise _failed(state, f"bucket {bucket!r} is not bound; bind a store to it in buckets")
+        raise _failed(state, f"bucket {shown(bucket)} is not bound; bind a store to it in buckets")
     try:
         if reader.operation == "list":
             keys = store.list(key)
             return _opened(lambda: ({"Key": name} for name in keys), reader.max_items)
         data = store.get(key)
     except LegatoError as exc:
-        raise _failed(state, f"object {key!r} of bucket {bucket!r}: {exc}") from exc
+        raise _failed(state, f"object {shown(key)} of bucket {shown(bucket)}: {exc}") from exc
     except Exception as exc:
-        what = f"object {key!r} of bucket {bucket!r} cannot be read: {type(exc).__name__}"
+        what = f"object {shown(key)} of bucket {shown(bucket)} cannot be read: {type(exc).__name__}"
         raise _failed(state, what) from exc
     try:
         return _opened(lambda: _parse(reader, data), reader.max_items)
     except ValueError as exc:
-        raise _failed(state, f"object {key!r} of bucket {bucket!r}: {exc}") from None
+        raise _failed(state, f"object {shown(key)} of bucket {shown(bucket)}: {exc}") from None
 
 
 def _opened(parse: Callable[[], Iterator[Any]], max_items: int) -> Items:

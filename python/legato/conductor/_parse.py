@@ -12,6 +12,7 @@ from legato.conductor._model import Choice, Fail, Machine, Pass, State, Succeed,
 from legato.conductor._parse_choice import parse_rule
 from legato.conductor._parse_map import parse_map
 from legato.conductor._parse_task import parse_task
+from legato.conductor._shown import shown
 from legato.conductor._template import Template
 from legato.conductor._timestamp import parse_timestamp
 
@@ -44,9 +45,11 @@ def _parse_states(fields: Fields, names: set[str], timeout_s: int | None = None)
     states: dict[str, State] = {}
     for name, raw in raw_states.items():
         if not 1 <= len(name) <= MAX_NAME_CHARS:
-            raise fields.error(f"state name {name!r} must have 1 to {MAX_NAME_CHARS} characters")
+            raise fields.error(
+                f"state name {shown(name)} must have 1 to {MAX_NAME_CHARS} characters"
+            )
         if name in names:
-            raise fields.error(f"state name {name!r} is used twice in the machine; rename one")
+            raise fields.error(f"state name {shown(name)} is used twice in the machine; rename one")
         names.add(name)
         states[name] = _parse_state(name, Fields(raw, f"state {name}"), names)
     machine = Machine(start_at=start_at, states=states, timeout_s=timeout_s)
@@ -62,7 +65,7 @@ def _parse_state(name: str, fields: Fields, names: set[str]) -> State:
         state = _PARSERS[kind](name, fields)
     else:
         supported = ", ".join(sorted([*_PARSERS, "Map"]))
-        raise fields.error(f"type {kind!r} is not supported; use one of {supported}")
+        raise fields.error(f"type {shown(kind)} is not supported; use one of {supported}")
     fields.finish()
     return state
 
@@ -82,7 +85,9 @@ def _parse_wait(name: str, fields: Fields) -> Wait:
     timestamp = fields.optional_text("Timestamp")
     timestamp_ns = None if timestamp is None else parse_timestamp(timestamp)
     if timestamp is not None and timestamp_ns is None:
-        raise fields.error(f"Timestamp {timestamp!r} is not RFC 3339, e.g. 2016-03-14T01:59:00Z")
+        raise fields.error(
+            f"Timestamp {shown(timestamp)} is not RFC 3339, e.g. 2016-03-14T01:59:00Z"
+        )
     return Wait(
         **parse_common(name, fields, Shared.NEXT | Shared.PATHS),
         seconds=fields.integer("Seconds", low=0, high=MAX_SECONDS),

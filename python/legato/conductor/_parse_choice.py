@@ -10,6 +10,7 @@ from typing import Any, Final
 from legato.conductor._fields import Fields
 from legato.conductor._model import Predicate
 from legato.conductor._path import NoMatchError, Path
+from legato.conductor._shown import shown
 from legato.conductor._template import Scope
 from legato.conductor._timestamp import parse_timestamp
 
@@ -137,7 +138,7 @@ def _parse_comparison(fields: Fields, name: str, variable: Path) -> Predicate:
         return lambda scope: holds(scope.require(variable, "Variable"), scope.require(other, name))
     constant = fields.take(name)
     if key(constant) is None:
-        raise fields.error(f"{name} cannot compare with {constant!r}")
+        raise fields.error(f"{name} cannot compare with {shown(constant)}")
     return lambda scope: holds(scope.require(variable, "Variable"), constant)
 
 
@@ -149,7 +150,7 @@ def _parse_pattern(fields: Fields, name: str) -> list[str]:
     pieces = [""]
     for escaped, stray, star, plain in _PIECE.findall(text):
         if stray:
-            raise fields.error(rf"{name} {text!r} has a stray backslash; write \\ or \*")
+            raise fields.error(rf"{name} {shown(text)} has a stray backslash; write \\ or \*")
         if star:
             pieces.append("")
         else:

@@ -9,6 +9,7 @@ from legato.conductor._fields import Fields
 from legato.conductor._flow import Shared, parse_common
 from legato.conductor._model import ItemReader, Machine, Map
 from legato.conductor._path import parse_path
+from legato.conductor._shown import shown
 
 _GET_OBJECT: Final = "arn:aws:states:::s3:getObject"
 _LIST_OBJECTS: Final = "arn:aws:states:::s3:listObjectsV2"
@@ -67,7 +68,7 @@ def _parse_mode(processor: Fields) -> dict[str, Any]:
 def _parse_distributed(fields: Fields, name: str) -> dict[str, Any]:
     label = fields.text("Label") if fields.has("Label") else name
     if fields.has("Label") and len(label) > _MAX_LABEL_CHARS:
-        raise fields.error(f"Label {label!r} must have at most {_MAX_LABEL_CHARS} characters")
+        raise fields.error(f"Label {shown(label)} must have at most {_MAX_LABEL_CHARS} characters")
     reader = None
     if fields.has("ItemReader"):
         reader = _parse_reader(Fields(fields.take("ItemReader"), f"{fields.where}, ItemReader"))
@@ -83,7 +84,7 @@ def _parse_reader(fields: Fields) -> ItemReader:
     resource = fields.text("Resource")
     if resource not in (_GET_OBJECT, _LIST_OBJECTS):
         raise fields.error(
-            f"Resource {resource!r} is not supported; use {_GET_OBJECT} or {_LIST_OBJECTS}"
+            f"Resource {shown(resource)} is not supported; use {_GET_OBJECT} or {_LIST_OBJECTS}"
         )
     listing = resource == _LIST_OBJECTS
     parameters = fields.template("Parameters")

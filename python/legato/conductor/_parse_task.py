@@ -9,6 +9,7 @@ from legato.conductor._fields import MAX_SECONDS, Fields
 from legato.conductor._flow import Shared, parse_common
 from legato.conductor._model import Task
 from legato.conductor._path import PathError
+from legato.conductor._shown import shown
 from legato.conductor._template import parse_template
 
 INVOKE: Final = "arn:aws:states:::lambda:invoke"
@@ -82,4 +83,4 @@ def _refusal(resource: str) -> str:
         feature = "activities are not supported"
     else:
         feature = "this service is not supported"
-    return f"Resource {resource!r}: {feature}; use {INVOKE} or the ARN of a Lambda function"
+    return f"Resource {shown(resource)}: {feature}; use {INVOKE} or the ARN of a Lambda function"

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from legato.conductor._shown import shown
+
 _NAME: Final = re.compile(r"[^\W\d][\w-]*")
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]{0,8})\]")
 _QUOTED: Final = re.compile(r"""\[(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")\]""")
@@ -124,5 +126,5 @@ def _step(rest: str) -> tuple[str | int, int]:
         # $name is how JSONPath states read variables.
         msg = "variables (Assign) are not supported; a path begins with $. or $["
         raise PathError(msg)
-    msg = f"cannot be read from {rest[:40]!r} on"
+    msg = f"cannot be read from {shown(rest)} on"
     raise PathError(msg)

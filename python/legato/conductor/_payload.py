@@ -51,11 +51,6 @@ def decode(data: str | bytes) -> Any:  # noqa: ANN401 - JSON is any value
         raise ValueError(msg) from None
 
 
-def copied(value: Any) -> Any:  # noqa: ANN401 - JSON is any value
-    """Return a JSON copy that shares nothing with the value."""
-    return decode(encode(value))
-
-
 def check_size(value: object, what: str) -> bytes:
     """Refuse a payload over the limit of 262,144 bytes.
 

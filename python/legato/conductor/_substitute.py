@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from legato.errors import WorkflowError
 
+MAX_DEPTH: Final = 100
+"""How deeply a definition may be nested: parsing and running it takes some calls a level."""
+
 _PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 
 
@@ -19,7 +22,8 @@ def substitute(document: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401
         values: Name to text; names that the definition does not use are allowed.
 
     Raises:
-        WorkflowError: A placeholder has no value; the message lists all such names.
+        WorkflowError: A placeholder has no value, the message lists all such names; or the
+            definition is nested too deeply.
     """
     missing: set[str] = set()
 
@@ -30,14 +34,17 @@ def substitute(document: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401
             return ""
         return value
 
-    def walk(node: Any) -> Any:  # noqa: ANN401 - JSON
+    def walk(node: Any, depth: int) -> Any:  # noqa: ANN401 - JSON
         if isinstance(node, str):
             return _PLACEHOLDER.sub(replaced, node)
+        if depth > MAX_DEPTH:
+            raise WorkflowError(f"the document is nested more than {MAX_DEPTH} levels; flatten it")
         if isinstance(node, dict):
-            return {walk(key): walk(value) for key, value in node.items()}
-        return [walk(item) for item in node] if isinstance(node, list) else node
+            inner = depth + 1
+            return {walk(key, inner): walk(value, inner) for key, value in node.items()}
+        return [walk(item, depth + 1) for item in node] if isinstance(node, list) else node
 
-    result = walk(document)
+    result = walk(document, 0)
     if missing:
         names = ", ".join(f"${{{name}}}" for name in sorted(missing))
         msg = f"the document has placeholders without a value: {names}; give them in substitutions"

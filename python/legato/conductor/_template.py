@@ -7,6 +7,7 @@ from typing import Any
 
 from legato.conductor._failure import RUNTIME, StateFailure
 from legato.conductor._path import NoMatchError, Path, PathError, parse_path
+from legato.conductor._shown import shown
 
 Template = Callable[["Scope"], Any]
 """Makes the payload from the data that a state sees."""
@@ -90,6 +91,6 @@ def _parse_dynamic(value: object, field: str) -> Template:
     try:
         path = parse_path(value)
     except PathError as exc:
-        msg = f"{field} is {value!r}: {exc}"
+        msg = f"{field} is {shown(value)}: {exc}"
         raise PathError(msg) from None
     return lambda scope: scope.require(path, field)
