@@ -12,6 +12,8 @@ use crate::reference::{Checksums, Description, Ref, combine, crc, crc_text};
 
 /// The object that says an output is whole lies beside it under this suffix.
 pub const REF_SUFFIX: &str = ".ref";
+/// Times that a commit starts again when what it met is gone a moment later.
+const COMMIT_ATTEMPTS: u32 = 4;
 /// Chunk CRCs of an object that has too many for its reference.
 const CHUNKS_SUFFIX: &str = ".chunks";
 
@@ -26,30 +28,36 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// Stores an output exactly once: the object first, its `.ref` last, both only if they are absent.
 ///
 /// The loser of a race, or a retry, returns the winner's reference. An object without a `.ref` was left by
-/// a writer that died between the two: it is whole, since writes are atomic, and is adopted.
+/// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
+/// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Description) -> Result<Ref> {
-    let put = store
-        .put(key, Body::Bytes(data.clone()), Condition::Absent)
-        .await?;
-    let data = match put {
-        Put::Written => data,
-        Put::Exists => {
-            if let Some(winner) = find(store, key).await? {
-                return Ok(winner);
+    for _ in 0..COMMIT_ATTEMPTS {
+        let data = match store.put(key, Body::Bytes(data.clone()), Condition::Absent).await? {
+            Put::Written => data.clone(),
+            Put::Exists => {
+                if let Some(winner) = find(store, key).await? {
+                    return Ok(winner);
+                }
+                match store.get(key, None).await {
+                    Err(Error::NotFound { .. }) => continue,
+                    adopted => adopted?,
+                }
             }
-            store.get(key, None).await?
+        };
+        let sums = Checksums::of(&data);
+        let (reference, sidecar) = sums.into_ref(store.uri(key), about.clone());
+        put_sidecar(store, key, sidecar).await?;
+        let json = Body::Bytes(reference.to_json()?.into());
+        let at = key.with_suffix(REF_SUFFIX)?;
+        if store.put(&at, json, Condition::Absent).await? == Put::Written {
+            return Ok(reference);
         }
-    };
-    let (reference, sidecar) = Checksums::of(&data).into_ref(store.uri(key), about);
-    put_sidecar(store, key, sidecar).await?;
-    let json = Bytes::from(reference.to_json()?);
-    let at = key.with_suffix(REF_SUFFIX)?;
-    match store.put(&at, Body::Bytes(json), Condition::Absent).await? {
-        Put::Written => Ok(reference),
-        Put::Exists => ref_at(store, key).await?.ok_or(Error::NotFound {
-            uri: store.uri(&at),
-        }),
+        if let Some(winner) = find(store, key).await? {
+            return Ok(winner);
+        }
     }
+    let reason = format!("{COMMIT_ATTEMPTS} writes were undone by other writers");
+    Err(Error::Unavailable { uri: store.uri(key), reason })
 }
 
 /// The reference of a finished output, if there is one whose bytes are what it says.

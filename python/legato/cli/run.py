@@ -1,0 +1,69 @@
+"""Run a workflow in this process, and show what it did.
+
+The state machine is the one that is deployed; the store is a folder unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import legato
+from legato.cli._load import load_workflow
+from legato.cli._progress import Progress, display
+from legato.cli._report import report
+from legato.local import Run
+from legato.workflow import Workflow
+
+INCOMPLETE = 3
+NEIGHBOURS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
+    parser.add_argument("--store", metavar="URL", help="file:///folder or memory://name; default: .legato here")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--input", metavar="FILE", help="JSONL, CSV, TXT or Parquet instead of the dataset")
+    source.add_argument("--text", metavar="TEXT", help="one prompt instead of the dataset")
+    parser.add_argument(
+        "--query", metavar="TEXT", action="append", help="search the result; instead of the workflow's queries"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the workflow; return the exit status."""
+    workflow = load_workflow(arguments.workflow)
+    with display() as shown:
+        run = legato.run(
+            workflow,
+            store=arguments.store,
+            input=arguments.input,
+            text=arguments.text,
+            listener=Progress(shown),
+        )
+    sys.stdout.write("\n" + report(workflow, run))
+    if arguments.text is not None:
+        _show_vector(run)
+    _answer(workflow, run, arguments.query or (() if arguments.text is not None else workflow.queries))
+    return 0 if run.status == "complete" else INCOMPLETE
+
+
+def _show_vector(run: Run) -> None:
+    vectors = run.results().vectors
+    if len(vectors):
+        numbers = ", ".join(f"{number:.4f}" for number in vectors[0][:6])
+        sys.stdout.write(f"vector    [{numbers}, ...] ({vectors.shape[1]} numbers)\n")
+
+
+def _answer(workflow: Workflow, run: Run, queries: Sequence[str]) -> None:
+    if not queries:
+        return
+    results = run.results()
+    model = legato.pipeline(workflow.task, model=workflow.model, device=workflow.device, dtype=workflow.dtype)
+    for query, vector in zip(queries, model(list(queries)), strict=True):
+        sys.stdout.write(f"\nnearest to {query!r}\n")
+        for hit in results.nearest(vector, NEIGHBOURS):
+            sys.stdout.write(f"  {hit.score:6.3f}  {hit.id}\n")

@@ -1,0 +1,40 @@
+"""Write a workflow's state machine document."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from legato.cli._load import load_workflow
+from legato.errors import AccessDeniedError
+
+DOCUMENT = "statemachine.asl.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build"), help="folder; default: build")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the document; return the exit status."""
+    document = load_workflow(arguments.workflow).document()
+    path = arguments.output / DOCUMENT
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=arguments.output, delete=False
+        ) as file:
+            json.dump(document, file, indent=2)
+            file.write("\n")
+        os.replace(file.name, path)
+    except OSError as error:
+        msg = f"{path} cannot be written ({error.strerror}); give another folder with -o"
+        raise AccessDeniedError(msg) from None
+    sys.stdout.write(f"{path}\n")
+    return 0

@@ -1,0 +1,81 @@
+"""The face of legato in a notebook: ``legato.pipeline(task, model=...)``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from legato._native import Engine, ModelFiles
+from legato.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TASKS = ("feature-extraction",)
+
+
+@dataclass(frozen=True)
+class FeatureExtraction:
+    """Texts to vectors, pooled and normalised as the model's sentence-transformers files say."""
+
+    engine: Engine
+
+    def __call__(
+        self, texts: str | Sequence[str], *, max_length: int | None = None
+    ) -> NDArray[np.float32]:
+        """Compute one vector a text.
+
+        Args:
+            texts: One text or a sequence of them.
+            max_length: Tokens that a text is cut to; None takes the model's own limit.
+
+        Returns:
+            float32 (n, H) in the order of the texts; (H,) for a single text.
+
+        Raises:
+            InputError: Something is no text, or `max_length` is out of range.
+        """
+        vectors = self.engine.embed(texts, max_length=max_length)
+        return vectors[0] if isinstance(texts, str) else vectors
+
+
+def pipeline(
+    task: str,
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> FeatureExtraction:
+    """Load a model for a task.
+
+    Args:
+        task: ``feature-extraction``.
+        model: Folder with config.json, tokenizer.json and model.safetensors.
+        revision: Digest that the files must have (``ModelFiles.digest``); None takes what is there.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
+        dtype: ``float32``; on an accelerator also ``float16`` or ``bfloat16``.
+
+    Raises:
+        InputError: The task is not known.
+        ModelError: The folder is no model that legato runs, or of another revision.
+        DeviceError: The device or dtype is not available.
+
+    Example:
+        >>> legato.pipeline("feature-extraction", model=MODEL)(["one text", "another"]).shape
+        (2, 384)
+    """
+    if task not in TASKS:
+        msg = f"task '{task}' is not supported; use {' or '.join(TASKS)}"
+        raise InputError(msg)
+    files = ModelFiles.from_dir(model)
+    if revision is not None and files.digest != revision:
+        msg = (
+            f"model {os.fspath(model)} has revision {files.digest}, not {revision}; "
+            "install that revision, or pin the one that is there"
+        )
+        raise ModelError(msg)
+    return FeatureExtraction(Engine(files, device=device, dtype=dtype))

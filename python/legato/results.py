@@ -1,0 +1,80 @@
+"""The result of a run: parts that one manifest names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import legato._native as native
+from legato._native import Ref, Store
+from legato.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A record near a query: its id, and the dot product of the two vectors."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """The vectors of a run, with ids, in the order of the input.
+
+    Attributes:
+        ids: Ids of the records.
+        vectors: float32 (n, H); row i belongs to ``ids[i]``.
+        manifest: What Storage committed: model, dataset, status, parts.
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, store: Store, result: Ref) -> Results:
+        """Read all parts of a result, verified.
+
+        Args:
+            store: The store of the run.
+            result: The reference that Storage returned.
+
+        Raises:
+            InputError: The object is no result of legato.
+            CorruptObjectError: A part is damaged.
+        """
+        import numpy as np
+
+        manifest = json.loads(store.get(result))
+        if not isinstance(manifest, dict) or manifest.get("legato_manifest") != 1:
+            msg = f"{result.uri} is no result that this legato reads; give the reference of a run"
+            raise InputError(msg)
+        columns = [
+            native.read_parquet(store.get(Ref.from_dict(part["ref"])), columns=["id", "vector"])
+            for part in manifest["parts"]
+            if part["records"]
+        ]
+        ids = [id_ for part in columns for id_ in part["id"]]
+        empty = np.empty((0, 0), np.float32)
+        vectors = np.concatenate([part["vector"] for part in columns]) if columns else empty
+        return cls(ids, vectors, manifest)
+
+    def nearest(self, query: NDArray[np.float32], count: int = 5) -> list[Hit]:
+        """Return the records whose vectors have the largest dot product with a query's.
+
+        Args:
+            query: float32 (H,).
+            count: Most records to return.
+        """
+        import numpy as np
+
+        scores = self.vectors @ query
+        best = np.argsort(-scores, kind="stable")[:count]
+        return [Hit(self.ids[i], float(scores[i])) for i in best]

@@ -1,0 +1,73 @@
+"""Models that this process has loaded: a warm function loads nothing twice."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+import legato._native as native
+from legato._native import Engine, ModelFiles, Tokenizer
+from legato.errors import ModelError
+from legato.settings import Settings
+
+_lock = threading.Lock()
+_files: dict[str, ModelFiles] = {}
+_tokenizers: dict[str, Tokenizer] = {}
+_engines: dict[EngineKey, Engine]
+
+
+class EngineKey(NamedTuple):
+    """What makes one engine differ from another."""
+
+    revision: str
+    device: str
+    dtype: str
+
+
+_engines = {}
+
+
+def model_files(settings: Settings) -> ModelFiles:
+    """Return the model's files, once they are those that the settings pin.
+
+    Raises:
+        SettingsError: LEGATO_MODEL_ID is not set.
+        ModelError: The folder is no model, or its digest is not LEGATO_MODEL_REVISION.
+    """
+    folder = settings.require("model_id")
+    with _lock:
+        files = _files.get(folder)
+        if files is None:
+            files = _files[folder] = ModelFiles.from_dir(folder)
+    if settings.model_revision is not None and files.digest != settings.model_revision:
+        msg = (
+            f"model {folder} has revision {files.digest}, LEGATO_MODEL_REVISION says "
+            f"{settings.model_revision}; install that revision, or pin the one that is there"
+        )
+        raise ModelError(msg)
+    return files
+
+
+def tokenizer(settings: Settings) -> Tokenizer:
+    """Return the model's tokenizer, loaded on first use."""
+    files = model_files(settings)
+    with _lock:
+        if files.digest not in _tokenizers:
+            _tokenizers[files.digest] = Tokenizer.from_dir(settings.require("model_id"))
+        return _tokenizers[files.digest]
+
+
+def engine(settings: Settings) -> Engine:
+    """Return the model's engine, loaded on first use, with the threads that the settings ask for."""
+    files = model_files(settings)
+    key = EngineKey(files.digest, settings.device, settings.dtype)
+    with _lock:
+        if key not in _engines:
+            native.set_num_threads(settings.num_threads)
+            _engines[key] = Engine(files, device=settings.device, dtype=settings.dtype)
+        return _engines[key]
+
+
+def max_length(settings: Settings, files: ModelFiles) -> int | None:
+    """Return the tokens that a text is cut to: the setting, or the model's own limit."""
+    return settings.max_length if settings.max_length is not None else files.max_length

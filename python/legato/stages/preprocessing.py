@@ -1,0 +1,35 @@
+"""Preprocessing: the texts of a shard to tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from legato.stages import _models
+from legato.stages._events import read_shard, ref_of
+from legato.step import Task, step
+
+
+@step(name="preprocessing", reads=["ingestion"])
+def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
+    """Tokenize a shard; row i of the output is record i of the shard."""
+    shard = ref_of(event, "shard", "ref")
+    files = _models.model_files(task.settings)
+    length = _models.max_length(task.settings, files)
+    folder = task.scope.folder(
+        inputs=[shard],
+        parameters={"tokenizer": files.tokenizer_digest, "max_length": length},
+    )
+    tokens = folder.find("tokens.safetensors")
+    cached = tokens is not None
+    if tokens is None:
+        _, texts = read_shard(task, shard)
+        encoded = _models.tokenizer(task.settings).encode(texts, max_length=length)
+        tokens = folder.commit(
+            "tokens.safetensors",
+            encoded.to_bytes(),
+            media_type="application/vnd.legato.tokens+safetensors",
+            records=len(encoded),
+        )
+    task.count(records_in=shard.records or 0, out=tokens.records or 0, cached=cached)
+    return {"tokens": tokens}
