@@ -44,11 +44,7 @@ impl Batch {
                     run.texts += 1;
                     run.tokens.end = end;
                 }
-                _ => runs.push(Run {
-                    tokens: start..end,
-                    texts: 1,
-                    length,
-                }),
+                _ => runs.push(Run { tokens: start..end, texts: 1, length }),
             }
             start = end;
         }
@@ -74,9 +70,7 @@ pub fn pack(tokens: &Tokens, token_budget: usize) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     for text in order {
         let length = tokens.lengths[text] as usize;
-        let full = batches
-            .last()
-            .is_none_or(|batch| batch.ids.len() + length > token_budget);
+        let full = batches.last().is_none_or(|batch| batch.ids.len() + length > token_budget);
         if full {
             batches.push(Batch {
                 ids: Vec::new(),

@@ -33,12 +33,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self {
-            device: "auto".into(),
-            dtype: "float32".into(),
-            pooling: None,
-            normalize: None,
-        }
+        Self { device: "auto".into(), dtype: "float32".into(), pooling: None, normalize: None }
     }
 }
 
@@ -77,20 +72,9 @@ impl Engine {
         let tokenizer = Tokenizer::from_bytes(&files.tokenizer()?, sentence.max_length)?;
         let tokenizer = Arc::new(tokenizer);
         let encoder = model::load(files, &device, dtype)?;
-        let model_type = files.config()?["model_type"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let model_type = files.config()?["model_type"].as_str().unwrap_or_default().to_owned();
         let normalize = options.normalize.unwrap_or(sentence.normalize);
-        Ok(Self {
-            encoder,
-            tokenizer,
-            pooling,
-            normalize,
-            device,
-            dtype,
-            model_type,
-        })
+        Ok(Self { encoder, tokenizer, pooling, normalize, device, dtype, model_type })
     }
 
     /// Computes one vector a text, on the current rayon pool; `stop` is looked at between batches.
@@ -189,9 +173,7 @@ impl Engine {
             .and_then(|x| x.flatten_all())
             .and_then(|x| x.to_vec1())
             .map_err(|e| Error::internal(format!("hidden states cannot be read: {e}")))?;
-        Ok(self
-            .pooling
-            .pool(&hidden, self.encoder.hidden_size(), batch, self.normalize))
+        Ok(self.pooling.pool(&hidden, self.encoder.hidden_size(), batch, self.normalize))
     }
 
     fn check(&self, tokens: &Tokens) -> Result<()> {
@@ -224,9 +206,7 @@ impl Engine {
         }
         let types = self.encoder.type_vocab_size();
         if let Some(id) = tokens.type_ids.iter().find(|&&id| id as usize >= types) {
-            return Err(Error::input(format!(
-                "type id {id} is outside of the model's {types}"
-            )));
+            return Err(Error::input(format!("type id {id} is outside of the model's {types}")));
         }
         Ok(())
     }

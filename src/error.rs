@@ -30,23 +30,14 @@ pub enum Error {
 
     /// The store refuses the operation.
     #[error("{action} {uri} was refused ({reason}); grant the permission and run again")]
-    Denied {
-        action: &'static str,
-        uri: String,
-        reason: String,
-    },
+    Denied { action: &'static str, uri: String, reason: String },
 
     /// Stored bytes differ from what their reference says.
     #[error(
         "object {uri} has {what} {found}, the reference says {expected}; run the workflow again: \
          the state that produced it verifies it and makes it anew"
     )]
-    Corrupt {
-        uri: String,
-        what: &'static str,
-        expected: String,
-        found: String,
-    },
+    Corrupt { uri: String, what: &'static str, expected: String, found: String },
 
     /// No space is left, or a quota is reached.
     #[error(
@@ -76,23 +67,16 @@ impl Error {
 
     /// An [`Error::Input`] with this reason.
     pub fn input(reason: impl Into<String>) -> Self {
-        Self::Input {
-            reason: reason.into(),
-        }
+        Self::Input { reason: reason.into() }
     }
 
     /// An [`Error::Model`] about the files of `origin`.
     pub fn model(origin: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Model {
-            origin: origin.into(),
-            reason: reason.into(),
-        }
+        Self::Model { origin: origin.into(), reason: reason.into() }
     }
 
     /// An [`Error::Internal`] with this reason.
     pub fn internal(reason: impl Into<String>) -> Self {
-        Self::Internal {
-            reason: reason.into(),
-        }
+        Self::Internal { reason: reason.into() }
     }
 }

@@ -71,10 +71,7 @@ impl Ref {
     pub fn from_json(data: &[u8]) -> Result<Self> {
         let bad = |reason: String| Error::input(format!("a reference is not valid: {reason}"));
         if data.len() > REF_BYTES {
-            return Err(bad(format!(
-                "it has {} bytes, the limit is {REF_BYTES}",
-                data.len()
-            )));
+            return Err(bad(format!("it has {} bytes, the limit is {REF_BYTES}", data.len())));
         }
         // The version first: a later one may have fields that this build does not know.
         match schema(data) {
@@ -85,9 +82,7 @@ impl Ref {
                 )));
             }
             None => {
-                return Err(bad(
-                    "it is no JSON object with a version 'legato_ref'".to_owned()
-                ));
+                return Err(bad("it is no JSON object with a version 'legato_ref'".to_owned()));
             }
         }
         // serde's message names fields and types, not values of the event.
@@ -144,10 +139,7 @@ impl Ref {
 }
 
 fn schema(data: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<serde_json::Value>(data)
-        .ok()?
-        .get("legato_ref")?
-        .as_u64()
+    serde_json::from_slice::<serde_json::Value>(data).ok()?.get("legato_ref")?.as_u64()
 }
 
 /// serde quotes unknown values in some messages; only those about fields are passed on.
@@ -157,11 +149,7 @@ fn field_error(error: &serde_json::Error) -> String {
     if known.iter().any(|start| text.starts_with(start)) {
         text
     } else {
-        format!(
-            "a field has the wrong type at line {} column {}",
-            error.line(),
-            error.column()
-        )
+        format!("a field has the wrong type at line {} column {}", error.line(), error.column())
     }
 }
 
@@ -177,12 +165,7 @@ pub struct Checksums {
 impl Default for Checksums {
     fn default() -> Self {
         let open = crc_fast::Digest::new(Crc64Nvme);
-        Self {
-            sha256: Sha256::new(),
-            chunks: Vec::new(),
-            open,
-            bytes: 0,
-        }
+        Self { sha256: Sha256::new(), chunks: Vec::new(), open, bytes: 0 }
     }
 }
 
@@ -258,16 +241,11 @@ pub fn crc_text(crc: u64) -> String {
 #[must_use]
 pub fn combine(chunks: &[u64], bytes: u64, chunk_bytes: u64) -> (u64, u64) {
     let mut rest = bytes;
-    chunks
-        .iter()
-        .fold((crc(&[]), 0), |(whole, covered), &chunk| {
-            let length = rest.min(chunk_bytes);
-            rest -= length;
-            (
-                crc_fast::checksum_combine(Crc64Nvme, whole, chunk, length),
-                covered + length,
-            )
-        })
+    chunks.iter().fold((crc(&[]), 0), |(whole, covered), &chunk| {
+        let length = rest.min(chunk_bytes);
+        rest -= length;
+        (crc_fast::checksum_combine(Crc64Nvme, whole, chunk, length), covered + length)
+    })
 }
 
 #[cfg(test)]
@@ -277,17 +255,11 @@ mod tests {
 
     #[test]
     fn known_digests() {
-        let about = Description {
-            media_type: "text/plain".into(),
-            ..Description::default()
-        };
+        let about = Description { media_type: "text/plain".into(), ..Description::default() };
         let (r, sidecar) = Checksums::of(b"123456789").into_ref("memory://t/k".into(), about);
         // The check value of CRC-64/NVME, and sha256 of the same bytes.
         assert_eq!(r.crc64nvme, "ae8b14860a799888");
-        assert_eq!(
-            r.sha256,
-            "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
-        );
+        assert_eq!(r.sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225");
         assert!(sidecar.is_none() && r.chunks.is_empty());
         assert_eq!(Ref::from_json(r.to_json().unwrap().as_bytes()).unwrap(), r);
     }
@@ -297,7 +269,7 @@ mod tests {
         #[test]
         fn chunks_combine_to_the_whole(extra in 0usize..5, pieces in prop::collection::vec(1usize..4_000_000, 1..6)) {
             let total: usize = pieces.iter().sum::<usize>() + extra;
-            let data: Vec<u8> = (0..total).map(|i| (i * 31 % 251) as u8).collect();
+            let data: Vec<u8> = (0..total).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
             let mut sums = Checksums::default();
             let mut rest = data.as_slice();
             for piece in pieces {
@@ -318,9 +290,7 @@ mod tests {
         let json = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut value = serde_json::to_value(&good).unwrap();
             change(&mut value);
-            Ref::from_json(value.to_string().as_bytes())
-                .unwrap_err()
-                .to_string()
+            Ref::from_json(value.to_string().as_bytes()).unwrap_err().to_string()
         };
         assert!(json(&|v| v["legato_ref"] = 2.into()).contains("newer legato"));
         assert!(json(&|v| v["sha256"] = "AB".into()).contains("sha256"));

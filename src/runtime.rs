@@ -66,9 +66,7 @@ struct Made<T> {
 
 impl<T> Slot<T> {
     const fn new() -> Self {
-        Self {
-            current: AtomicPtr::new(std::ptr::null_mut()),
-        }
+        Self { current: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
@@ -79,21 +77,14 @@ impl<T> Slot<T> {
         {
             return Ok(&made.value);
         }
-        let made = Box::leak(Box::new(Made {
-            pid: process::id(),
-            value: make()?,
-        }));
-        // Two threads may both have made one: the later uses the first's, and its own stays idle.
-        let kept =
-            match self
-                .current
-                .compare_exchange(current, made, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => made,
-                // SAFETY: as above.
-                Err(other) => unsafe { other.as_ref() }.unwrap_or(made),
-            };
-        Ok(&kept.value)
+        let fresh = Box::leak(Box::new(Made { pid: process::id(), value: make()? }));
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        match self.current.compare_exchange(current, fresh, success, failure) {
+            Ok(_) => Ok(&fresh.value),
+            // Another thread was faster: its value is used, and this one stays idle.
+            // SAFETY: as above.
+            Err(other) => Ok(unsafe { other.as_ref() }.map_or(&fresh.value, |made| &made.value)),
+        }
     }
 
     fn clear(&self) {

@@ -7,5 +7,5 @@ mod tokens;
 
 pub use parquet_read::{Column, read_parquet};
 pub use parquet_write::{Cells, write_parquet};
-pub use tensors::{Tensor, header, write_tensors};
+pub use tensors::{Entry, Header, Tensor, header, write_tensors};
 pub use tokens::{read_tokens, write_tokens};

@@ -26,20 +26,14 @@ pub enum Column {
 /// Columns of text, whole and floating numbers, and float32 lists of one width are read.
 pub fn read_parquet(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String, Column)>> {
     let bad = |e: &dyn std::fmt::Display| {
-        Error::input(format!(
-            "a Parquet object cannot be read ({e}); write it again"
-        ))
+        Error::input(format!("a Parquet object cannot be read ({e}); write it again"))
     };
     // Without the writer's Arrow hints a column has one type, however the writer held it in memory.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(data, options)
         .map_err(|e| bad(&e))?;
     let schema = reader.schema().clone();
-    let present: Vec<String> = schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let present: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let wanted = names.map_or_else(|| present.clone(), <[String]>::to_vec);
     if let Some(missing) = wanted.iter().find(|name| !present.contains(name)) {
         return Err(Error::input(format!(
@@ -58,14 +52,9 @@ pub fn read_parquet(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String
     wanted
         .into_iter()
         .map(|name| {
-            let parts: Vec<&ArrayRef> = batches
-                .iter()
-                .filter_map(|batch| batch.column_by_name(&name))
-                .collect();
-            let kind = schema
-                .field_with_name(&name)
-                .map_err(|e| bad(&e))?
-                .data_type();
+            let parts: Vec<&ArrayRef> =
+                batches.iter().filter_map(|batch| batch.column_by_name(&name)).collect();
+            let kind = schema.field_with_name(&name).map_err(|e| bad(&e))?.data_type();
             let column = column(&name, kind, &parts)?;
             Ok((name, column))
         })
@@ -109,14 +98,11 @@ fn column(name: &str, kind: &DataType, parts: &[&ArrayRef]) -> Result<Column> {
 }
 
 fn vectors(name: &str, parts: &[&ArrayRef]) -> Result<Column> {
-    let uneven = || {
-        Error::input(format!(
-            "column '{name}' has vectors that are null or of several widths"
-        ))
-    };
+    let uneven =
+        || Error::input(format!("column '{name}' has vectors that are null or of several widths"));
     let (mut data, mut width) = (Vec::new(), None);
     for list in parts.iter().map(|part| part.as_list::<i32>()) {
-        for row in list.iter() {
+        for row in list {
             let row = row.ok_or_else(uneven)?;
             let row = row.as_primitive::<Float32Type>();
             if row.null_count() > 0 || *width.get_or_insert(row.len()) != row.len() {
@@ -125,10 +111,7 @@ fn vectors(name: &str, parts: &[&ArrayRef]) -> Result<Column> {
             data.extend_from_slice(row.values());
         }
     }
-    Ok(Column::Vectors {
-        data,
-        width: width.unwrap_or(0),
-    })
+    Ok(Column::Vectors { data, width: width.unwrap_or(0) })
 }
 
 #[cfg(test)]
@@ -138,19 +121,10 @@ mod tests {
 
     fn file() -> Vec<u8> {
         let columns = vec![
-            (
-                "id".to_owned(),
-                Cells::Strings(vec!["a".into(), "ü".into()]),
-            ),
+            ("id".to_owned(), Cells::Strings(vec!["a".into(), "ü".into()])),
             ("n".to_owned(), Cells::Integers(vec![1, -2])),
             ("score".to_owned(), Cells::Floats(vec![0.5, 1.5])),
-            (
-                "vector".to_owned(),
-                Cells::Vectors {
-                    data: vec![1.0, 2.0, 3.0, 4.0],
-                    width: 2,
-                },
-            ),
+            ("vector".to_owned(), Cells::Vectors { data: vec![1.0, 2.0, 3.0, 4.0], width: 2 }),
         ];
         write_parquet(columns, vec![("k".into(), "v".into())]).unwrap()
     }
@@ -159,17 +133,8 @@ mod tests {
     fn round_trip() {
         let names = ["vector".to_owned(), "id".to_owned()];
         let columns = read_parquet(file().into(), Some(&names)).unwrap();
-        assert_eq!(
-            columns[0].1,
-            Column::Vectors {
-                data: vec![1.0, 2.0, 3.0, 4.0],
-                width: 2
-            }
-        );
-        assert_eq!(
-            columns[1].1,
-            Column::Strings(vec![Some("a".into()), Some("ü".into())])
-        );
+        assert_eq!(columns[0].1, Column::Vectors { data: vec![1.0, 2.0, 3.0, 4.0], width: 2 });
+        assert_eq!(columns[1].1, Column::Strings(vec![Some("a".into()), Some("ü".into())]));
         let all = read_parquet(file().into(), None).unwrap();
         assert_eq!(all[1].1, Column::Integers(vec![Some(1), Some(-2)]));
         assert_eq!(all[2].1, Column::Floats(vec![Some(0.5), Some(1.5)]));
@@ -179,11 +144,7 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_read() {
         let missing = read_parquet(file().into(), Some(&["text".to_owned()])).unwrap_err();
-        assert!(
-            missing
-                .to_string()
-                .contains("no column 'text'; it has id, n, score, vector")
-        );
+        assert!(missing.to_string().contains("no column 'text'; it has id, n, score, vector"));
         assert!(read_parquet(Bytes::from_static(b"PAR1 nothing PAR1"), None).is_err());
         assert!(read_parquet(Bytes::new(), None).is_err());
         let mut cut = file();
@@ -194,18 +155,12 @@ mod tests {
     #[test]
     fn no_rows_and_no_width() {
         let empty = |width| {
-            let cells = Cells::Vectors {
-                data: vec![],
-                width,
-            };
+            let cells = Cells::Vectors { data: vec![], width };
             write_parquet(vec![("vector".to_owned(), cells)], vec![])
         };
         assert_eq!(
             read_parquet(empty(3).unwrap().into(), None).unwrap()[0].1,
-            Column::Vectors {
-                data: vec![],
-                width: 0
-            }
+            Column::Vectors { data: vec![], width: 0 }
         );
         assert!(empty(0).is_err());
     }

@@ -40,10 +40,7 @@ pub fn write_parquet(
         .set_created_by("legato".to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_key_value_metadata(Some(
-            metadata
-                .into_iter()
-                .map(|(key, value)| KeyValue::new(key, value))
-                .collect(),
+            metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect(),
         ));
     let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
     for (name, cells) in columns {
@@ -73,15 +70,9 @@ fn array(name: &str, cells: Cells) -> Result<ArrayRef> {
         Cells::Integers(values) => Arc::new(Int64Array::from(values)),
         Cells::Floats(values) => Arc::new(Float32Array::from(values)),
         Cells::Vectors { data, width } => {
-            let bad = || {
-                Error::input(format!(
-                    "column {name} has vectors of no or too great width"
-                ))
-            };
-            let size = i32::try_from(width)
-                .ok()
-                .filter(|&w| w > 0)
-                .ok_or_else(bad)?;
+            let bad =
+                || Error::input(format!("column {name} has vectors of no or too great width"));
+            let size = i32::try_from(width).ok().filter(|&w| w > 0).ok_or_else(bad)?;
             let item = Arc::new(Field::new("item", DataType::Float32, false));
             let values = Arc::new(Float32Array::from(data));
             let list = FixedSizeListArray::try_new(item, size, values, None).map_err(|_| bad())?;

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors, View};
@@ -34,24 +35,15 @@ const DTYPES: [(Dtype, &str); 12] = [
 impl Tensor<'_> {
     /// The static form of a dtype's name, if safetensors has that type.
     pub fn dtype_named(name: &str) -> Result<&'static str> {
-        DTYPES
-            .iter()
-            .map(|(_, known)| *known)
-            .find(|known| *known == name)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "arrays of dtype {name} cannot be stored; convert them first"
-                ))
-            })
+        DTYPES.iter().map(|(_, known)| *known).find(|known| *known == name).ok_or_else(|| {
+            Error::input(format!("arrays of dtype {name} cannot be stored; convert them first"))
+        })
     }
 }
 
 impl View for &Tensor<'_> {
     fn dtype(&self) -> Dtype {
-        DTYPES
-            .iter()
-            .find(|(_, name)| *name == self.dtype)
-            .map_or(Dtype::U8, |(dtype, _)| *dtype)
+        DTYPES.iter().find(|(_, name)| *name == self.dtype).map_or(Dtype::U8, |(dtype, _)| *dtype)
     }
 
     fn shape(&self) -> &[usize] {
@@ -81,16 +73,14 @@ pub fn write_tensors(
     Ok(data)
 }
 
+/// The members of a header, in order.
+type Sorted = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
+
 /// The crate writes metadata in the order of a hash map, another one each time: sorts it in place.
 fn sort_header(data: &mut [u8]) -> Result<(), serde_json::Error> {
-    let length = data
-        .first_chunk::<8>()
-        .map_or(0, |n| u64::from_le_bytes(*n));
-    let header = usize::try_from(length)
-        .ok()
-        .and_then(|length| data.get_mut(8..8 + length));
+    let length = data.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
+    let header = usize::try_from(length).ok().and_then(|length| data.get_mut(8..8 + length));
     let Some(header) = header else { return Ok(()) };
-    type Sorted = BTreeMap<String, BTreeMap<String, serde_json::Value>>;
     let sorted = serde_json::to_vec(&serde_json::from_slice::<Sorted>(header)?)?;
     // The same members in another order: as long as before, and the padding after it stays.
     if let Some(place) = header.get_mut(..sorted.len()) {
@@ -99,35 +89,32 @@ fn sort_header(data: &mut [u8]) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// What a safetensors file says of its arrays: name, numpy dtype, shape, and their bytes in the file.
-pub type Header = (
-    Vec<(String, &'static str, Vec<usize>, std::ops::Range<usize>)>,
-    HashMap<String, String>,
-);
+/// Where an array lies in a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    /// numpy's name of the element type.
+    pub dtype: &'static str,
+    pub shape: Vec<usize>,
+    /// Its bytes in the file.
+    pub range: Range<usize>,
+}
+
+/// The arrays of a safetensors file, and its metadata.
+pub type Header = (Vec<Entry>, HashMap<String, String>);
 
 /// Reads the header of a safetensors file and checks it against the file's length.
 pub fn header(data: &[u8]) -> Result<Header> {
-    let bad = |e| {
-        Error::input(format!(
-            "a safetensors object cannot be read ({e}); make it again"
-        ))
-    };
+    let bad = |e| Error::input(format!("a safetensors object cannot be read ({e}); make it again"));
     SafeTensors::deserialize(data).map_err(bad)?;
     let (length, metadata): (usize, Metadata) = SafeTensors::read_metadata(data).map_err(bad)?;
     let mut tensors = Vec::new();
     for name in metadata.offset_keys() {
-        let Some(TensorInfo {
-            dtype,
-            shape,
-            data_offsets: (start, end),
-        }) = metadata.info(&name)
+        let Some(TensorInfo { dtype, shape, data_offsets: (start, end) }) = metadata.info(&name)
         else {
             continue;
         };
-        let known = DTYPES
-            .iter()
-            .find(|(known, _)| known == dtype)
-            .map(|(_, name)| *name);
+        let known = DTYPES.iter().find(|(known, _)| known == dtype).map(|(_, name)| *name);
         let known = known.ok_or_else(|| {
             Error::input(format!(
                 "tensor {} has dtype {dtype}, which numpy lacks",
@@ -135,7 +122,12 @@ pub fn header(data: &[u8]) -> Result<Header> {
             ))
         })?;
         let at = 8 + length;
-        tensors.push((name, known, shape.clone(), at + start..at + end));
+        tensors.push(Entry {
+            name,
+            dtype: known,
+            shape: shape.clone(),
+            range: at + start..at + end,
+        });
     }
     Ok((tensors, metadata.metadata().clone().unwrap_or_default()))
 }

@@ -17,12 +17,7 @@ pub fn write_tokens(tokens: &Tokens) -> Result<Vec<u8>> {
     let array = |values: &[u32]| Tensor {
         dtype: "int32",
         shape: vec![values.len()],
-        data: Cow::Owned(
-            values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect(),
-        ),
+        data: Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
     };
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
@@ -45,15 +40,11 @@ pub fn read_tokens(data: &[u8]) -> Result<Tokens> {
         return Err(bad(&format!("is not of format {FORMAT}")));
     }
     let array = |name: &str| {
-        let found = tensors
-            .iter()
-            .find(|(n, dtype, _, _)| n == name && *dtype == "int32");
-        let (_, _, _, range) = found.ok_or_else(|| bad(&format!("has no int32 array {name}")))?;
-        let bytes = data[range.clone()].chunks_exact(4);
-        let values: Vec<u32> = bytes
-            .filter_map(|b| b.try_into().ok())
-            .map(u32::from_le_bytes)
-            .collect();
+        let found = tensors.iter().find(|entry| entry.name == name && entry.dtype == "int32");
+        let entry = found.ok_or_else(|| bad(&format!("has no int32 array {name}")))?;
+        let bytes = data[entry.range.clone()].chunks_exact(4);
+        let values: Vec<u32> =
+            bytes.filter_map(|b| b.try_into().ok()).map(u32::from_le_bytes).collect();
         // Negative numbers of an int32 array would be huge ids.
         if values.iter().any(|&value| value > i32::MAX as u32) {
             return Err(bad(&format!("has negative values in {name}")));
@@ -68,9 +59,7 @@ pub fn read_tokens(data: &[u8]) -> Result<Tokens> {
             .get(TRUNCATED)
             .and_then(|count| count.parse().ok())
             .ok_or_else(|| bad("does not say how many texts were cut"))?,
-        tokenizer_digest: metadata
-            .remove(DIGEST)
-            .ok_or_else(|| bad("names no tokenizer"))?,
+        tokenizer_digest: metadata.remove(DIGEST).ok_or_else(|| bad("names no tokenizer"))?,
     };
     tokens.check()?;
     Ok(tokens)

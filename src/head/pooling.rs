@@ -29,26 +29,18 @@ const NAMES: [(&str, Pooling); 4] = [
 impl Pooling {
     /// Reads a name as sentence-transformers writes it.
     pub fn from_name(name: &str) -> Result<Self> {
-        NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, pooling)| *pooling)
-            .ok_or_else(|| {
+        NAMES.iter().find(|(known, _)| *known == name).map(|(_, pooling)| *pooling).ok_or_else(
+            || {
                 let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-                Error::input(format!(
-                    "pooling '{name}' is not supported; use {}",
-                    known.join(", ")
-                ))
-            })
+                Error::input(format!("pooling '{name}' is not supported; use {}", known.join(", ")))
+            },
+        )
     }
 
     /// The name that [`Pooling::from_name`] takes.
     #[must_use]
     pub fn name(self) -> &'static str {
-        NAMES
-            .iter()
-            .find(|(_, pooling)| *pooling == self)
-            .map_or("mean", |(name, _)| name)
+        NAMES.iter().find(|(_, pooling)| *pooling == self).map_or("mean", |(name, _)| name)
     }
 
     /// Pools `hidden` (N, H) into (B, H), in the order of the batch. Every text has a token.
@@ -67,29 +59,32 @@ impl Pooling {
                     pooled.resize(start + width, 0.0);
                     let sum = &mut pooled[start..];
                     for token in text.chunks_exact(width) {
-                        sum.iter_mut().zip(token).for_each(|(s, x)| *s += x);
+                        for (s, x) in sum.iter_mut().zip(token) {
+                            *s += x;
+                        }
                     }
                     #[allow(clippy::cast_precision_loss)] // exact to 2^24 tokens
                     let count = length as f32;
-                    sum.iter_mut().for_each(|s| *s /= count);
+                    for s in sum {
+                        *s /= count;
+                    }
                 }
                 Self::Max => {
                     pooled.resize(start + width, f32::NEG_INFINITY);
                     let most = &mut pooled[start..];
                     for token in text.chunks_exact(width) {
-                        most.iter_mut().zip(token).for_each(|(m, x)| *m = m.max(*x));
+                        for (m, x) in most.iter_mut().zip(token) {
+                            *m = m.max(*x);
+                        }
                     }
                 }
             }
             if normalize {
                 let vector = &mut pooled[start..];
-                let norm = vector
-                    .iter()
-                    .map(|x| x * x)
-                    .sum::<f32>()
-                    .sqrt()
-                    .max(EPSILON);
-                vector.iter_mut().for_each(|x| *x /= norm);
+                let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(EPSILON);
+                for x in vector {
+                    *x /= norm;
+                }
             }
         }
         pooled

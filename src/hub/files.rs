@@ -21,11 +21,7 @@ const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Read where they exist; anything else in the folder is ignored.
-const OPTIONAL: [&str; 3] = [
-    "tokenizer_config.json",
-    "sentence_bert_config.json",
-    "modules.json",
-];
+const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "sentence_bert_config.json", "modules.json"];
 /// Weight files that can run code when they are opened.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "pkl", "joblib"];
 
@@ -52,13 +48,9 @@ enum Content {
 impl ModelFiles {
     /// Takes files by name, as they are called in a model repository.
     pub fn from_bytes(files: impl IntoIterator<Item = (String, Bytes)>) -> Result<Self> {
-        let files = files
-            .into_iter()
-            .map(|(name, data)| (name, Source::new(Content::Memory(data))));
-        let files = Self {
-            origin: "in memory".to_owned(),
-            files: files.collect(),
-        };
+        let files =
+            files.into_iter().map(|(name, data)| (name, Source::new(Content::Memory(data))));
+        let files = Self { origin: "in memory".to_owned(), files: files.collect() };
         files.require(Vec::new)?;
         Ok(files)
     }
@@ -76,14 +68,9 @@ impl ModelFiles {
             };
             Error::model(&origin, reason)
         })?;
-        let names: Vec<String> = entries
-            .flatten()
-            .filter_map(|e| e.file_name().into_string().ok())
-            .collect();
-        let mut files = Self {
-            origin,
-            files: BTreeMap::new(),
-        };
+        let names: Vec<String> =
+            entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+        let mut files = Self { origin, files: BTreeMap::new() };
         for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL) {
             files.add(dir, name);
         }
@@ -97,25 +84,19 @@ impl ModelFiles {
     fn add(&mut self, dir: &Path, name: &str) {
         let path = dir.join(name);
         if path.is_file() {
-            self.files
-                .insert(name.to_owned(), Source::new(Content::Disk(path)));
+            self.files.insert(name.to_owned(), Source::new(Content::Disk(path)));
         }
     }
 
     /// Fails with what to do when a needed file is not there; `names` lists what is.
     fn require(&self, names: impl FnOnce() -> Vec<String>) -> Result<()> {
-        let missing = [CONFIG, WEIGHTS, TOKENIZER]
-            .into_iter()
-            .find(|name| !self.has(name));
+        let missing = [CONFIG, WEIGHTS, TOKENIZER].into_iter().find(|name| !self.has(name));
         let Some(missing) = missing else {
             return Ok(());
         };
         let names = names();
         let pickle = names.iter().find(|name| {
-            let extension = Path::new(name)
-                .extension()
-                .and_then(|e| e.to_str())
-                .unwrap_or("");
+            let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("");
             PICKLES.contains(&extension)
         });
         let reason = match (missing, pickle) {
@@ -165,10 +146,7 @@ impl ModelFiles {
     pub fn json(&self, name: &str) -> Result<serde_json::Value> {
         serde_json::from_slice(&self.read(name)?).map_err(|e| {
             let at = format!("line {} column {}", e.line(), e.column());
-            Error::model(
-                &self.origin,
-                format!("{name} is not valid JSON ({at}); copy it again"),
-            )
+            Error::model(&self.origin, format!("{name} is not valid JSON ({at}); copy it again"))
         })
     }
 
@@ -198,10 +176,7 @@ impl ModelFiles {
     /// Reads a file within its size bound, and checks that it is what an earlier read saw.
     fn read(&self, name: &str) -> Result<Bytes> {
         let source = self.files.get(name).ok_or_else(|| {
-            Error::model(
-                &self.origin,
-                format!("it has no {name}; copy the whole model folder"),
-            )
+            Error::model(&self.origin, format!("it has no {name}; copy the whole model folder"))
         })?;
         let limit = match name {
             WEIGHTS => WEIGHTS_BYTES,
@@ -228,10 +203,7 @@ impl ModelFiles {
 
 impl Source {
     fn new(content: Content) -> Self {
-        Self {
-            content,
-            digest: OnceLock::new(),
-        }
+        Self { content, digest: OnceLock::new() }
     }
 }
 
@@ -243,8 +215,6 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Bytes, String> {
         return Err(format!("has {bytes} bytes, the limit is {limit}"));
     }
     let mut data = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-    file.take(limit + 1)
-        .read_to_end(&mut data)
-        .map_err(cannot)?;
+    file.take(limit + 1).read_to_end(&mut data).map_err(cannot)?;
     Ok(data.into())
 }

@@ -12,14 +12,9 @@ const TENSORS: usize = 100_000;
 /// Checks the header of a safetensors file; the error says what is wrong and what to do.
 pub(super) fn check(data: &[u8]) -> Result<(), String> {
     let truncated = || "is truncated; copy it again".to_owned();
-    let length = data
-        .first_chunk::<8>()
-        .map(|n| u64::from_le_bytes(*n))
-        .ok_or_else(truncated)?;
+    let length = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)).ok_or_else(truncated)?;
     if length > HEADER_BYTES {
-        return Err(format!(
-            "is no safetensors file: its header claims {length} bytes"
-        ));
+        return Err(format!("is no safetensors file: its header claims {length} bytes"));
     }
     let end = 8 + usize::try_from(length).map_err(|_| truncated())?;
     let header = data.get(8..end).ok_or_else(truncated)?;
@@ -45,9 +40,7 @@ impl<'de> Visitor<'de> for Names {
         let mut names = HashSet::new();
         while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
             if names.len() == TENSORS {
-                return Err(serde::de::Error::custom(format!(
-                    "more than {TENSORS} tensors"
-                )));
+                return Err(serde::de::Error::custom(format!("more than {TENSORS} tensors")));
             }
             if !names.insert(name) {
                 return Err(serde::de::Error::custom("a tensor name stands twice"));

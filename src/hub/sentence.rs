@@ -21,11 +21,8 @@ pub struct SentenceConfig {
 impl ModelFiles {
     /// Reads pooling, normalisation and the limit in tokens.
     pub fn sentence_config(&self) -> Result<SentenceConfig> {
-        let mut config = SentenceConfig {
-            pooling: "mean".into(),
-            normalize: false,
-            max_length: self.limit()?,
-        };
+        let mut config =
+            SentenceConfig { pooling: "mean".into(), normalize: false, max_length: self.limit()? };
         for module in self.modules()? {
             match module.kind.as_str() {
                 "Transformer" => {}
@@ -45,10 +42,7 @@ impl ModelFiles {
 
     /// Folders of the modules that have a configuration of their own.
     pub(super) fn sentence_modules(&self) -> Result<Vec<String>> {
-        let modules = self
-            .modules()?
-            .into_iter()
-            .filter(|module| module.kind == "Pooling");
+        let modules = self.modules()?.into_iter().filter(|module| module.kind == "Pooling");
         Ok(modules.map(|module| module.path).collect())
     }
 
@@ -59,24 +53,17 @@ impl ModelFiles {
         let bad =
             |what: &str| Error::model(self.origin(), format!("{MODULES} {what}; copy it again"));
         let value = self.json(MODULES)?;
-        let entries = value
-            .as_array()
-            .ok_or_else(|| bad("is not a list of modules"))?;
+        let entries = value.as_array().ok_or_else(|| bad("is not a list of modules"))?;
         let mut modules = Vec::with_capacity(entries.len());
         for entry in entries {
-            let kind = entry["type"]
-                .as_str()
-                .ok_or_else(|| bad("has a module without a type"))?;
+            let kind = entry["type"].as_str().ok_or_else(|| bad("has a module without a type"))?;
             let path = entry["path"].as_str().unwrap_or_default();
             // The path comes from the model: it may name a folder beside this file and nothing else.
             if path.contains(['/', '\\', '\0']) || path == ".." {
                 return Err(bad("has a module path that leaves the model folder"));
             }
             let kind = kind.rsplit('.').next().unwrap_or(kind).to_owned();
-            modules.push(Module {
-                kind,
-                path: path.to_owned(),
-            });
+            modules.push(Module { kind, path: path.to_owned() });
         }
         Ok(modules)
     }
@@ -98,10 +85,8 @@ impl ModelFiles {
             ["max_tokens"] => Ok("max".into()),
             [other] => Ok(other.to_owned()),
             _ => {
-                let reason = format!(
-                    "{name} turns on {} pooling modes; exactly one is supported",
-                    on.len()
-                );
+                let reason =
+                    format!("{name} turns on {} pooling modes; exactly one is supported", on.len());
                 Err(Error::model(self.origin(), reason))
             }
         }

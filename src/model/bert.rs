@@ -88,7 +88,7 @@ struct Norm {
 }
 
 impl Bert {
-    pub(super) fn load(config: &serde_json::Value, weights: Weights<'_>) -> Result<Self> {
+    pub(super) fn load(config: &serde_json::Value, weights: &Weights<'_>) -> Result<Self> {
         let bad = |reason: String| Error::model(weights.origin(), reason);
         let config: Config = serde_json::from_value(config.clone())
             .map_err(|e| bad(format!("config.json does not describe a BERT model ({e})")))?;
@@ -114,9 +114,9 @@ impl Bert {
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
             segments: table("token_type_embeddings", config.type_vocab_size)?,
-            norm: Norm::load(&weights, &format!("{prefix}embeddings.LayerNorm"), h, eps)?,
+            norm: Norm::load(weights, &format!("{prefix}embeddings.LayerNorm"), h, eps)?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::load(&weights, &format!("{prefix}encoder.layer.{i}"), &config))
+                .map(|i| Layer::load(weights, &format!("{prefix}encoder.layer.{i}"), &config))
                 .collect::<Result<_>>()?,
             activation,
             config,
@@ -170,18 +170,12 @@ impl Config {
             ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
             ("num_attention_heads", self.num_attention_heads, 1 << 10),
             ("intermediate_size", self.intermediate_size, 1 << 20),
-            (
-                "max_position_embeddings",
-                self.max_position_embeddings,
-                1 << 20,
-            ),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
             ("type_vocab_size", self.type_vocab_size, 1 << 10),
         ];
         for (name, value, most) in bounds {
             if value == 0 || value > most {
-                return Err(format!(
-                    "config.json: {name} is {value}, it must be 1 to {most}"
-                ));
+                return Err(format!("config.json: {name} is {value}, it must be 1 to {most}"));
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
@@ -205,11 +199,7 @@ impl Config {
 
 impl Layer {
     fn load(weights: &Weights<'_>, at: &str, config: &Config) -> Result<Self> {
-        let (h, inner, eps) = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.layer_norm_eps,
-        );
+        let (h, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let attention = format!("{at}.attention");
         let project = |name: &str| Linear::load(weights, &format!("{attention}.self.{name}"), h, h);
         let (q, k, v) = (project("query")?, project("key")?, project("value")?);
@@ -232,9 +222,7 @@ impl Layer {
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
         let context = attention(&self.qkv.forward(x)?, runs, heads)?;
-        let x = self
-            .attended_norm
-            .forward(&(self.attended.forward(&context)? + x)?)?;
+        let x = self.attended_norm.forward(&(self.attended.forward(&context)? + x)?)?;
         let inner = self.up.forward(&x)?; // (N, I)
         let inner = match activation {
             Activation::Gelu => inner.gelu_erf()?,
@@ -261,11 +249,7 @@ fn attention(qkv: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Te
         let q = (part.get(0)? * scale)?;
         let scores = q.matmul(&part.get(1)?.t()?)?; // (B, heads, T, T)
         let context = softmax_last_dim(&scores)?.matmul(&part.get(2)?)?; // (B, heads, T, head)
-        contexts.push(
-            context
-                .transpose(1, 2)?
-                .reshape((run.tokens.len(), hidden))?,
-        );
+        contexts.push(context.transpose(1, 2)?.reshape((run.tokens.len(), hidden))?);
     }
     match contexts.len() {
         1 => Ok(contexts.swap_remove(0)),
@@ -287,10 +271,7 @@ impl Linear {
     fn concat(parts: &[Self]) -> candle_core::Result<Self> {
         let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
         let biases: Vec<&Tensor> = parts.iter().map(|part| &part.bias).collect();
-        Ok(Self {
-            weight: Tensor::cat(&weights, 1)?,
-            bias: Tensor::cat(&biases, 0)?,
-        })
+        Ok(Self { weight: Tensor::cat(&weights, 1)?, bias: Tensor::cat(&biases, 0)? })
     }
 
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
@@ -304,11 +285,7 @@ impl Norm {
         let get = |new: &str, old: &str| {
             weights.get(&[&format!("{at}.{new}"), &format!("{at}.{old}")], &[width])
         };
-        Ok(Self {
-            gain: get("weight", "gamma")?,
-            bias: get("bias", "beta")?,
-            eps,
-        })
+        Ok(Self { gain: get("weight", "gamma")?, bias: get("bias", "beta")?, eps })
     }
 
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {

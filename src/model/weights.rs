@@ -20,12 +20,7 @@ impl<'data> Weights<'data> {
     ) -> Result<Self> {
         let tensors = SafeTensors::deserialize(data)
             .map_err(|e| Error::model(origin, format!("model.safetensors is damaged ({e})")))?;
-        Ok(Self {
-            origin: origin.to_owned(),
-            tensors,
-            device: device.clone(),
-            dtype,
-        })
+        Ok(Self { origin: origin.to_owned(), tensors, device: device.clone(), dtype })
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -34,10 +29,7 @@ impl<'data> Weights<'data> {
 
     /// The first of `prefixes` under which there is a tensor `name`.
     pub(super) fn prefix<'p>(&self, prefixes: &[&'p str], name: &str) -> Option<&'p str> {
-        prefixes
-            .iter()
-            .copied()
-            .find(|p| self.tensors.tensor(&format!("{p}{name}")).is_ok())
+        prefixes.iter().copied().find(|p| self.tensors.tensor(&format!("{p}{name}")).is_ok())
     }
 
     /// The tensor called by one of `names`, in the engine's dtype, on its device.
@@ -47,10 +39,7 @@ impl<'data> Weights<'data> {
             .iter()
             .find_map(|name| Some((*name, self.tensors.tensor(name).ok()?)))
             .ok_or_else(|| {
-                bad(format!(
-                    "weights have no tensor {}; copy the whole model",
-                    names.join(" or ")
-                ))
+                bad(format!("weights have no tensor {}; copy the whole model", names.join(" or ")))
             })?;
         if view.shape() != shape {
             return Err(bad(format!(
@@ -76,9 +65,7 @@ impl<'data> Weights<'data> {
         let (tensor, total) = load().map_err(|e| bad(format!("tensor {name}: {e}")))?;
         // One NaN or infinity anywhere makes the sum one.
         if !total.is_finite() {
-            return Err(bad(format!(
-                "tensor {name} holds values that are not finite"
-            )));
+            return Err(bad(format!("tensor {name} holds values that are not finite")));
         }
         Ok(tensor)
     }

@@ -70,9 +70,7 @@ impl Engine {
         pooling: Option<String>,
         normalize: Option<bool>,
     ) -> PyResult<Self> {
-        let files = ModelFiles {
-            inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))?,
-        };
+        let files = ModelFiles { inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))? };
         Self::new(py, &files, device, dtype, pooling, normalize)
     }
 
@@ -110,10 +108,7 @@ impl Engine {
         max_length: Option<usize>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let texts = texts::extract(texts)?;
-        let options = EncodeOptions {
-            max_length,
-            ..EncodeOptions::default()
-        };
+        let options = EncodeOptions { max_length, ..EncodeOptions::default() };
         let outputs = enter::compute(py, |stop| self.inner.encode_and_run(&texts, options, stop))?;
         matrix(py, outputs, texts.len())
     }
@@ -121,9 +116,7 @@ impl Engine {
     /// The tokenizer whose tokens this model takes.
     #[getter]
     fn tokenizer(&self) -> Tokenizer {
-        Tokenizer {
-            inner: self.inner.tokenizer().clone(),
-        }
+        Tokenizer { inner: self.inner.tokenizer().clone() }
     }
 
     /// model_type in the model's config.json.

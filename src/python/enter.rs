@@ -50,10 +50,7 @@ pub(super) fn compute<T: Send>(
                 match receive.recv_timeout(POLL) {
                     Ok(outcome) => return (outcome, interrupt),
                     Err(RecvTimeoutError::Disconnected) => {
-                        return (
-                            Err(Error::internal("a worker thread ended early")),
-                            interrupt,
-                        );
+                        return (Err(Error::internal("a worker thread ended early")), interrupt);
                     }
                     Err(RecvTimeoutError::Timeout) if interrupt.is_none() => {
                         interrupt = Python::attach(|py| py.check_signals().err());
@@ -78,7 +75,7 @@ pub(super) fn io<T: Send>(
     let interrupted = async {
         loop {
             tokio::time::sleep(POLL).await;
-            if let Err(interrupt) = Python::attach(|py| py.check_signals()) {
+            if let Err(interrupt) = Python::attach(Python::check_signals) {
                 return interrupt;
             }
         }
@@ -100,9 +97,7 @@ pub(super) fn io<T: Send>(
 /// A panic's message can quote what was being worked on: says where it was, and nothing else.
 pub(super) fn hide_panics() {
     set_hook(Box::new(|info| {
-        let at = info
-            .location()
-            .map(|at| format!("{}:{}", at.file(), at.line()));
+        let at = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
         *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }));
 }
@@ -112,14 +107,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn panicked(_message: &(dyn Any + Send)) -> Error {
-    let at = PANICKED_AT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let at = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take();
     let at = at.unwrap_or_else(|| "an unknown place".to_owned());
     // Only what follows the last folder that is the same on every machine.
-    let at = at
-        .rsplit_once("/src/")
-        .map_or(at.as_str(), |(_, rest)| rest);
+    let at = at.rsplit_once("/src/").map_or(at.as_str(), |(_, rest)| rest);
     Error::internal(format!("a panic at {at}"))
 }

@@ -33,7 +33,5 @@ pub(super) fn input(py: Python<'_>, reason: impl Into<String>) -> PyErr {
 /// Looked up when it is needed: importing the native module must not import the package around it.
 fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
     let found = py.import("legato.errors")?.getattr(name)?;
-    found
-        .cast_into::<PyType>()
-        .map_err(|_| PyRuntimeError::new_err("legato.errors is not intact"))
+    found.cast_into::<PyType>().map_err(|_| PyRuntimeError::new_err("legato.errors is not intact"))
 }

@@ -26,12 +26,8 @@ impl ModelFiles {
     ///     ModelError: one of them is missing.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, files: HashMap<String, Vec<u8>>) -> PyResult<Self> {
-        let files = files
-            .into_iter()
-            .map(|(name, data)| (name, Bytes::from(data)));
-        Ok(Self {
-            inner: enter::quick(py, || hub::ModelFiles::from_bytes(files))?,
-        })
+        let files = files.into_iter().map(|(name, data)| (name, Bytes::from(data)));
+        Ok(Self { inner: enter::quick(py, || hub::ModelFiles::from_bytes(files))? })
     }
 
     /// Find the files of a model in a folder; they are read when they are needed.
@@ -40,9 +36,7 @@ impl ModelFiles {
     ///     ModelError: the folder is missing or not a whole model, or has a pickle only.
     #[staticmethod]
     fn from_dir(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self {
-            inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))?,
-        })
+        Ok(Self { inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))? })
     }
 
     /// What pins this model: "sha256:" and the digest over names and contents of its files.
@@ -60,25 +54,19 @@ impl ModelFiles {
     /// The model's own limit in tokens, if its files state one.
     #[getter]
     fn max_length(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        enter::quick(py, || {
-            self.inner.sentence_config().map(|config| config.max_length)
-        })
+        enter::quick(py, || self.inner.sentence_config().map(|config| config.max_length))
     }
 
     /// Pooling that the sentence-transformers files name, or "mean".
     #[getter]
     fn pooling(&self, py: Python<'_>) -> PyResult<String> {
-        enter::quick(py, || {
-            self.inner.sentence_config().map(|config| config.pooling)
-        })
+        enter::quick(py, || self.inner.sentence_config().map(|config| config.pooling))
     }
 
     /// Whether the sentence-transformers files ask for vectors of unit length.
     #[getter]
     fn normalize(&self, py: Python<'_>) -> PyResult<bool> {
-        enter::quick(py, || {
-            self.inner.sentence_config().map(|config| config.normalize)
-        })
+        enter::quick(py, || self.inner.sentence_config().map(|config| config.normalize))
     }
 
     fn __repr__(&self) -> String {

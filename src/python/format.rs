@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::errors::input;
 use super::{arrays, enter};
-use crate::format::{self, Cells, Column, Tensor};
+use crate::format::{self, Cells, Column, Entry, Tensor};
 
 /// Write named arrays as safetensors.
 ///
@@ -38,29 +38,14 @@ pub(super) fn write_safetensors<'py>(
         let dtype = dtype.call_method1("newbyteorder", ("<",))?;
         let dtype_name: String = dtype.getattr("name")?.extract()?;
         let dtype_name = enter::quick(py, || Tensor::dtype_named(&dtype_name))?;
-        let data = array
-            .call_method1("astype", (dtype,))?
-            .call_method0("tobytes")?
-            .cast_into()?;
-        named.push((
-            name.extract()?,
-            dtype_name,
-            array.getattr("shape")?.extract()?,
-            data,
-        ));
+        let data = array.call_method1("astype", (dtype,))?.call_method0("tobytes")?.cast_into()?;
+        named.push((name.extract()?, dtype_name, array.getattr("shape")?.extract()?, data));
     }
     let views: Vec<(&str, Tensor<'_>)> = named
         .iter()
         .map(|(name, dtype, shape, data)| {
             let data = Cow::Borrowed(data.as_bytes());
-            (
-                name.as_str(),
-                Tensor {
-                    dtype,
-                    shape: shape.clone(),
-                    data,
-                },
-            )
+            (name.as_str(), Tensor { dtype, shape: shape.clone(), data })
         })
         .collect();
     let data = enter::quick(py, || format::write_tensors(&views, metadata))?;
@@ -86,7 +71,7 @@ pub(super) fn read_safetensors<'py>(
     let (tensors, metadata) = enter::quick(py, || format::header(bytes))?;
     let numpy = py.import("numpy")?;
     let arrays = PyDict::new(py);
-    for (name, dtype, shape, range) in tensors {
+    for Entry { name, dtype, shape, range } in tensors {
         let count: usize = shape.iter().product();
         let dtype = numpy.call_method1("dtype", (dtype,))?;
         let array = if count == 0 {
@@ -165,7 +150,7 @@ pub(super) fn read_parquet<'py>(
             Column::Integers(cells) => PyList::new(py, cells)?.into_any(),
             Column::Floats(cells) => PyList::new(py, cells)?.into_any(),
             Column::Vectors { data, width } => {
-                let rows = if width == 0 { 0 } else { data.len() / width };
+                let rows = data.len().checked_div(width).unwrap_or(0);
                 arrays::matrix(py, data, rows, width)?.into_any()
             }
         };
@@ -177,10 +162,7 @@ pub(super) fn read_parquet<'py>(
 fn cells(values: &Bound<'_, PyAny>) -> Option<Cells> {
     if let Ok(array) = values.extract::<PyReadonlyArray2<'_, f32>>() {
         let width = array.as_array().ncols();
-        return Some(Cells::Vectors {
-            data: array.as_array().iter().copied().collect(),
-            width,
-        });
+        return Some(Cells::Vectors { data: array.as_array().iter().copied().collect(), width });
     }
     if let Ok(array) = values.extract::<PyReadonlyArray1<'_, f32>>() {
         return Some(Cells::Floats(array.as_array().to_vec()));
@@ -188,10 +170,5 @@ fn cells(values: &Bound<'_, PyAny>) -> Option<Cells> {
     if let Ok(array) = values.extract::<PyReadonlyArray1<'_, i64>>() {
         return Some(Cells::Integers(array.as_array().to_vec()));
     }
-    values
-        .cast::<PyList>()
-        .ok()?
-        .extract()
-        .ok()
-        .map(Cells::Strings)
+    values.cast::<PyList>().ok()?.extract().ok().map(Cells::Strings)
 }

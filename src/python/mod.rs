@@ -1,5 +1,10 @@
 //! The Python module `legato._native`. The only folder that names pyo3 or numpy.
 
+// These docstrings are read in Python, where backticks are not the custom.
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes)]
+// pyo3 hands over what it converts by value.
+#![allow(clippy::needless_pass_by_value)]
+
 mod arrays;
 mod engine;
 mod enter;

@@ -25,15 +25,9 @@ impl Ref {
     ///     InputError: it is not a valid reference, or of a later schema version.
     #[staticmethod]
     fn from_dict(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let dumped = py
-            .import("json")?
-            .call_method1("dumps", (value,))
-            .map_err(|_| {
-                input(
-                    py,
-                    "a reference is not valid: it is no JSON object with a version 'legato_ref'",
-                )
-            })?;
+        let dumped = py.import("json")?.call_method1("dumps", (value,)).map_err(|_| {
+            input(py, "a reference is not valid: it is no JSON object with a version 'legato_ref'")
+        })?;
         Self::parse(py, dumped.cast::<PyString>()?.to_cow()?.as_bytes())
     }
 
@@ -46,11 +40,7 @@ impl Ref {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return Self::parse(py, bytes.as_bytes());
         }
-        match data
-            .cast::<PyString>()
-            .ok()
-            .and_then(|text| text.to_cow().ok())
-        {
+        match data.cast::<PyString>().ok().and_then(|text| text.to_cow().ok()) {
             Some(text) => Self::parse(py, text.as_bytes()),
             None => Err(input(py, "a reference must be JSON text, a str or bytes")),
         }
@@ -58,9 +48,7 @@ impl Ref {
 
     /// The reference as a JSON object, for an event.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let value = py
-            .import("json")?
-            .call_method1("loads", (self.to_json(py)?,))?;
+        let value = py.import("json")?.call_method1("loads", (self.to_json(py)?,))?;
         Ok(value.cast_into()?)
     }
 
@@ -120,11 +108,7 @@ impl Ref {
     /// Shape, for an array.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        self.inner
-            .shape
-            .as_ref()
-            .map(|shape| PyTuple::new(py, shape))
-            .transpose()
+        self.inner.shape.as_ref().map(|shape| PyTuple::new(py, shape)).transpose()
     }
 
     fn __hash__(&self) -> u64 {
@@ -134,10 +118,7 @@ impl Ref {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((
-            py.get_type::<Self>().getattr("from_json")?,
-            (self.to_json(py)?,),
-        ))
+        Ok((py.get_type::<Self>().getattr("from_json")?, (self.to_json(py)?,)))
     }
 
     fn __repr__(&self) -> String {
@@ -152,8 +133,6 @@ impl Ref {
 
 impl Ref {
     fn parse(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        Ok(Self {
-            inner: enter::quick(py, || reference::Ref::from_json(data))?,
-        })
+        Ok(Self { inner: enter::quick(py, || reference::Ref::from_json(data))? })
     }
 }

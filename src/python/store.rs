@@ -32,9 +32,7 @@ impl Store {
     ///     InputError: the URL is not of such a form, or names a file.
     #[staticmethod]
     fn open(py: Python<'_>, url: &str) -> PyResult<Self> {
-        Ok(Self {
-            inner: enter::quick(py, || store::open(url))?,
-        })
+        Ok(Self { inner: enter::quick(py, || store::open(url))? })
     }
 
     /// URL of the store, without a slash at its end.
@@ -70,12 +68,7 @@ impl Store {
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
-        let about = Description {
-            media_type: media_type.to_owned(),
-            records,
-            dtype,
-            shape,
-        };
+        let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
         let body = Body::Bytes(Bytes::copy_from_slice(data));
         let inner = enter::io(py, async {
             store::put(self.inner.as_ref(), &Key::parse(key)?, body, about).await
@@ -93,19 +86,10 @@ impl Store {
         media_type: &str,
         records: Option<u64>,
     ) -> PyResult<Ref> {
-        let about = Description {
-            media_type: media_type.to_owned(),
-            records,
-            ..Description::default()
-        };
+        let about =
+            Description { media_type: media_type.to_owned(), records, ..Description::default() };
         let inner = enter::io(py, async {
-            store::put(
-                self.inner.as_ref(),
-                &Key::parse(key)?,
-                Body::File(path),
-                about,
-            )
-            .await
+            store::put(self.inner.as_ref(), &Key::parse(key)?, Body::File(path), about).await
         })?;
         Ok(Ref { inner })
     }
@@ -125,12 +109,7 @@ impl Store {
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
-        let about = Description {
-            media_type: media_type.to_owned(),
-            records,
-            dtype,
-            shape,
-        };
+        let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
         let data = Bytes::copy_from_slice(data);
         let inner = enter::io(py, async {
             store::commit(self.inner.as_ref(), &Key::parse(key)?, data, about).await
@@ -142,9 +121,8 @@ impl Store {
     ///
     /// An output that is damaged is removed, so that it can be made again.
     fn find(&self, py: Python<'_>, key: &str) -> PyResult<Option<Ref>> {
-        let found = enter::io(py, async {
-            store::find(self.inner.as_ref(), &Key::parse(key)?).await
-        })?;
+        let found =
+            enter::io(py, async { store::find(self.inner.as_ref(), &Key::parse(key)?).await })?;
         Ok(found.map(|inner| Ref { inner }))
     }
 
@@ -154,8 +132,7 @@ impl Store {
     ///     InputError: the reference points outside of this store.
     fn key_of(&self, py: Python<'_>, reference: &Ref) -> PyResult<String> {
         let key = Key::in_store(&reference.inner.uri, self.inner.url());
-        key.map(|key| key.as_str().to_owned())
-            .map_err(|e| to_python(py, e))
+        key.map(|key| key.as_str().to_owned()).map_err(|e| to_python(py, e))
     }
 
     /// Return all bytes of an object.
@@ -186,12 +163,7 @@ impl Store {
     fn chunks(&self, py: Python<'_>, reference: &Ref) -> PyResult<Chunks> {
         let reference = reference.inner.clone();
         let crcs = enter::io(py, store::chunks(self.inner.as_ref(), &reference))?;
-        Ok(Chunks {
-            store: self.inner.clone(),
-            reference,
-            crcs,
-            next: AtomicU64::new(0),
-        })
+        Ok(Chunks { store: self.inner.clone(), reference, crcs, next: AtomicU64::new(0) })
     }
 
     /// Say whether there is an object under a key.
@@ -216,10 +188,7 @@ impl Store {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((
-            py.get_type::<Self>().getattr("open")?,
-            (self.inner.url().to_owned(),),
-        ))
+        Ok((py.get_type::<Self>().getattr("open")?, (self.inner.url().to_owned(),)))
     }
 
     fn __repr__(&self) -> String {
@@ -246,9 +215,7 @@ impl Chunks {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let crc = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.crcs.get(index));
+        let crc = usize::try_from(index).ok().and_then(|index| self.crcs.get(index));
         let Some(crc) = crc else { return Ok(None) };
         let read = store::read_chunk(self.store.as_ref(), &self.reference, index, crc);
         let data: Result<Bytes, PyErr> = enter::io(py, read);

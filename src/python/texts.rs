@@ -15,21 +15,15 @@ pub(super) fn extract(texts: &Bound<'_, PyAny>) -> PyResult<Vec<PyBackedStr>> {
     let Ok(sequence) = texts.cast::<PySequence>() else {
         return Err(input(
             py,
-            format!(
-                "texts must be a str or a sequence of str, not {}",
-                kind(texts)
-            ),
+            format!("texts must be a str or a sequence of str, not {}", kind(texts)),
         ));
     };
     let mut borrowed = Vec::with_capacity(sequence.len()?);
     for (index, item) in sequence.try_iter()?.enumerate() {
         let item = item?;
-        let text = item.cast::<PyString>().map_err(|_| {
-            input(
-                py,
-                format!("text {index} must be a str, not {}", kind(&item)),
-            )
-        })?;
+        let text = item
+            .cast::<PyString>()
+            .map_err(|_| input(py, format!("text {index} must be a str, not {}", kind(&item))))?;
         borrowed.push(borrow(text, index)?);
     }
     Ok(borrowed)
@@ -46,8 +40,5 @@ fn borrow(text: &Bound<'_, PyString>, index: usize) -> PyResult<PyBackedStr> {
 }
 
 fn kind(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "that".to_owned(), |name| name.to_string())
+    value.get_type().name().map_or_else(|_| "that".to_owned(), |name| name.to_string())
 }

@@ -36,9 +36,7 @@ impl Tokenizer {
     #[pyo3(signature = (data, *, max_length = None))]
     fn from_bytes(py: Python<'_>, data: &[u8], max_length: Option<usize>) -> PyResult<Self> {
         let inner = enter::quick(py, || tokenize::Tokenizer::from_bytes(data, max_length))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Read a tokenizer from a tokenizer.json file.
@@ -59,9 +57,7 @@ impl Tokenizer {
             })?;
             tokenize::Tokenizer::from_bytes(&data, max_length)
         })?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Read a tokenizer, and the model's limit in tokens, from a model folder.
@@ -80,9 +76,7 @@ impl Tokenizer {
             let limit = files.sentence_config()?.max_length;
             tokenize::Tokenizer::from_bytes(&files.tokenizer()?, max_length.or(limit))
         })?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// sha256 of the definition, lower-case hex.
@@ -126,20 +120,13 @@ impl Tokenizer {
         add_special_tokens: bool,
     ) -> PyResult<Tokens> {
         let texts = texts::extract(texts)?;
-        let options = EncodeOptions {
-            truncation,
-            max_length,
-            add_special_tokens,
-        };
+        let options = EncodeOptions { truncation, max_length, add_special_tokens };
         let tokens = enter::compute(py, |_| self.inner.encode(&texts, options))?;
         Ok(Tokens { inner: tokens })
     }
 
     fn __repr__(&self) -> String {
-        let limit = self
-            .inner
-            .max_length()
-            .map_or("None".to_owned(), |n| n.to_string());
+        let limit = self.inner.max_length().map_or("None".to_owned(), |n| n.to_string());
         let digest = &self.inner.digest()[..12];
         format!(
             "Tokenizer(vocab_size={}, max_length={limit}, digest={digest})",

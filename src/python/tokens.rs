@@ -71,16 +71,12 @@ impl Tokens {
         let tokens = &self.inner;
         let longest = tokens.lengths.iter().copied().max().unwrap_or(0) as usize;
         if to.is_some_and(|to| to < longest) {
-            let reason = format!(
-                "a text has {longest} tokens, more than to={to:?}",
-                to = to.unwrap_or(0)
-            );
+            let reason =
+                format!("a text has {longest} tokens, more than to={to:?}", to = to.unwrap_or(0));
             return Err(input(py, reason));
         }
         let width = to.unwrap_or(longest).checked_next_multiple_of(multiple_of);
-        let size = width
-            .and_then(|width| width.checked_mul(tokens.len()))
-            .filter(|&n| n < 1 << 40);
+        let size = width.and_then(|width| width.checked_mul(tokens.len())).filter(|&n| n < 1 << 40);
         let (Some(width), Some(size)) = (width, size) else {
             return Err(input(
                 py,
@@ -100,11 +96,9 @@ impl Tokens {
             start += length;
         }
         let padded = PyDict::new(py);
-        for (name, values) in [
-            ("input_ids", ids),
-            ("attention_mask", mask),
-            ("token_type_ids", types),
-        ] {
+        for (name, values) in
+            [("input_ids", ids), ("attention_mask", mask), ("token_type_ids", types)]
+        {
             padded.set_item(name, arrays::matrix(py, values, tokens.len(), width)?)?;
         }
         Ok(padded)
@@ -122,16 +116,10 @@ impl Tokens {
     ///     InputError: the bytes are no token file.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        Ok(Self {
-            inner: enter::quick(py, || format::read_tokens(data))?,
-        })
+        Ok(Self { inner: enter::quick(py, || format::read_tokens(data))? })
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "Tokens(texts={}, tokens={})",
-            self.inner.len(),
-            self.inner.ids.len()
-        )
+        format!("Tokens(texts={}, tokens={})", self.inner.len(), self.inner.ids.len())
     }
 }

@@ -5,15 +5,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use crate::error::{Error, Result};
 
 /// What a URL path does not carry as it is.
-pub(super) const RESERVED: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'`');
+pub(super) const RESERVED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
 
 /// Longest key in bytes, as in S3.
 const KEY_BYTES: usize = 1024;
@@ -27,12 +20,8 @@ pub struct Key(String);
 impl Key {
     /// Checks a key.
     pub fn parse(key: &str) -> Result<Self> {
-        let bad = |reason: &str| {
-            Err(Error::input(format!(
-                "key '{}' {reason}",
-                key.escape_debug()
-            )))
-        };
+        let bad =
+            |reason: &str| Err(Error::input(format!("key '{}' {reason}", key.escape_debug())));
         if key.len() > KEY_BYTES {
             return Err(Error::input(format!(
                 "a key has {} bytes, the limit is {KEY_BYTES}",
@@ -65,13 +54,9 @@ impl Key {
                 uri.escape_debug()
             ))
         };
-        let path = uri
-            .strip_prefix(url)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or_else(outside)?;
-        let key = percent_decode_str(path)
-            .decode_utf8()
-            .map_err(|_| outside())?;
+        let path =
+            uri.strip_prefix(url).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?;
+        let key = percent_decode_str(path).decode_utf8().map_err(|_| outside())?;
         Self::parse(&key)
     }
 
@@ -103,9 +88,7 @@ mod tests {
 
     #[test]
     fn refuses_what_could_leave_the_store() {
-        for key in [
-            "", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a\0b", "a\nb", "a\\b",
-        ] {
+        for key in ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a\0b", "a\nb", "a\\b"] {
             assert!(Key::parse(key).is_err(), "{key:?}");
         }
         assert!(Key::parse(&"x/".repeat(600)).is_err());

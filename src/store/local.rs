@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// Where objects are written before they get their name; no key starts like this.
 const STAGING: &str = ".legato-staging";
 /// Age after which a staged file must have been left by a writer that died.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Objects as files below a folder: `file:///path`.
 ///
@@ -56,16 +56,9 @@ impl LocalStore {
     /// Removes what writers that were killed left behind. Best effort: it only frees space.
     fn sweep(&self) {
         let now = SystemTime::now();
-        for entry in fs::read_dir(self.root.join(STAGING))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in fs::read_dir(self.root.join(STAGING)).into_iter().flatten().flatten() {
             let modified = entry.metadata().and_then(|m| m.modified()).unwrap_or(now);
-            if now
-                .duration_since(modified)
-                .is_ok_and(|age| age > ABANDONED)
-            {
+            if now.duration_since(modified).is_ok_and(|age| age > ABANDONED) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -139,11 +132,9 @@ impl LocalStore {
         let reason = error.to_string();
         match error.kind() {
             ErrorKind::NotFound if action == "reading" => Error::NotFound { uri },
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::Denied {
-                action,
-                uri,
-                reason,
-            },
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Error::Denied { action, uri, reason }
+            }
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
                 Error::Full { uri, reason }
             }
@@ -172,13 +163,11 @@ impl Store for LocalStore {
                 ))
             })?;
         }
-        self.write(key, &body, condition)
-            .map_err(|e| self.failed("writing", key, &e))
+        self.write(key, &body, condition).map_err(|e| self.failed("writing", key, &e))
     }
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes> {
-        self.read(key, range)
-            .map_err(|e| self.failed("reading", key, &e))
+        self.read(key, range).map_err(|e| self.failed("reading", key, &e))
     }
 
     async fn head(&self, key: &Key) -> Result<u64> {
@@ -188,15 +177,10 @@ impl Store for LocalStore {
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
         self.walk(prefix).map_err(|e| match e.kind() {
-            ErrorKind::PermissionDenied => Error::Denied {
-                action: "listing",
-                uri: self.url.clone(),
-                reason: e.to_string(),
-            },
-            _ => Error::Unavailable {
-                uri: self.url.clone(),
-                reason: e.to_string(),
-            },
+            ErrorKind::PermissionDenied => {
+                Error::Denied { action: "listing", uri: self.url.clone(), reason: e.to_string() }
+            }
+            _ => Error::Unavailable { uri: self.url.clone(), reason: e.to_string() },
         })
     }
 
@@ -217,17 +201,9 @@ impl Staged {
     fn write(folder: &Path, body: &Body) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(folder)?;
-        let nanos = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |age| age.as_nanos());
-        let name = (
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed),
-            nanos,
-        );
-        let staged = Self {
-            path: folder.join(format!("{}-{}-{}", name.0, name.1, name.2)),
-        };
+        let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos());
+        let name = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed), nanos);
+        let staged = Self { path: folder.join(format!("{}-{}-{}", name.0, name.1, name.2)) };
         let file = match body {
             Body::Bytes(data) => {
                 let mut file = File::create_new(&staged.path)?;

@@ -29,14 +29,8 @@ impl MemoryStore {
     /// The store of this name.
     #[must_use]
     pub fn named(name: &str) -> Arc<Self> {
-        let new = || Self {
-            url: format!("memory://{name}"),
-            objects: Mutex::default(),
-        };
-        lock(&NAMED)
-            .entry(name.to_owned())
-            .or_insert_with(|| Arc::new(new()))
-            .clone()
+        let new = || Self { url: format!("memory://{name}"), objects: Mutex::default() };
+        lock(&NAMED).entry(name.to_owned()).or_insert_with(|| Arc::new(new())).clone()
     }
 
     fn object(&self, key: &Key) -> Result<Bytes> {
@@ -87,10 +81,7 @@ impl Store for MemoryStore {
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
         let objects = lock(&self.objects);
         let keys = objects.range(prefix.to_owned()..).map(|(key, _)| key);
-        Ok(keys
-            .take_while(|key| key.starts_with(prefix))
-            .cloned()
-            .collect())
+        Ok(keys.take_while(|key| key.starts_with(prefix)).cloned().collect())
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

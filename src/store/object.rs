@@ -99,10 +99,7 @@ pub async fn ref_at(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
         expected: "a reference".to_owned(),
         found: e.to_string(),
     })?;
-    Ok(Some(Ref {
-        uri: store.uri(key),
-        ..reference
-    }))
+    Ok(Some(Ref { uri: store.uri(key), ..reference }))
 }
 
 /// All bytes of an object, verified.
@@ -131,11 +128,8 @@ pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
     }
     let key = Key::in_store(&reference.uri, store.url())?.with_suffix(CHUNKS_SUFFIX)?;
     let data = store.get(&key, None).await?;
-    let crcs: Vec<u64> = data
-        .chunks_exact(8)
-        .filter_map(|b| b.try_into().ok())
-        .map(u64::from_be_bytes)
-        .collect();
+    let crcs: Vec<u64> =
+        data.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_be_bytes).collect();
     // The whole object's CRC vouches for the sidecar.
     let (whole, covered) = combine(&crcs, reference.bytes, reference.chunk_bytes);
     if crcs.len() as u64 != count
@@ -174,12 +168,7 @@ pub async fn read_chunk(
 
 fn verify(reference: &Ref, data: &[u8], bytes: u64, expected: &str) -> Result<()> {
     let corrupt = |what, expected: String, found: String| {
-        Err(Error::Corrupt {
-            uri: reference.uri.clone(),
-            what,
-            expected,
-            found,
-        })
+        Err(Error::Corrupt { uri: reference.uri.clone(), what, expected, found })
     };
     if data.len() as u64 != bytes {
         return corrupt("bytes", bytes.to_string(), data.len().to_string());
@@ -197,10 +186,7 @@ fn checksums(body: &Body) -> Result<Checksums> {
         Body::File(path) => path,
     };
     let failed = |e: std::io::Error| {
-        Error::input(format!(
-            "file {} cannot be read ({e}); check the path",
-            path.display()
-        ))
+        Error::input(format!("file {} cannot be read ({e}); check the path", path.display()))
     };
     let mut file = File::open(path).map_err(failed)?;
     let mut sums = Checksums::default();
@@ -217,8 +203,5 @@ async fn put_sidecar(store: &dyn Store, key: &Key, crcs: Option<Vec<u64>>) -> Re
     let Some(crcs) = crcs else { return Ok(()) };
     let data: Vec<u8> = crcs.into_iter().flat_map(u64::to_be_bytes).collect();
     let key = key.with_suffix(CHUNKS_SUFFIX)?;
-    store
-        .put(&key, Body::Bytes(data.into()), Condition::Always)
-        .await
-        .map(|_| ())
+    store.put(&key, Body::Bytes(data.into()), Condition::Always).await.map(|_| ())
 }

@@ -15,17 +15,12 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(unknown)?;
     let plain = |name: &str| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
     match scheme {
         "file" => Ok(Arc::new(LocalStore::open(rest)?)),
         "memory" if plain(rest) => Ok(MemoryStore::named(rest)),
-        "memory" => Err(Error::input(
-            "the name of a memory store must be letters, digits, - _ .",
-        )),
+        "memory" => Err(Error::input("the name of a memory store must be letters, digits, - _ .")),
         _ => Err(unknown()),
     }
 }

@@ -16,10 +16,7 @@ pub(super) struct Exact {
 impl Exact {
     pub(super) fn from_bytes(data: &[u8]) -> Result<Self> {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(data).map_err(|e| {
-            Error::model(
-                "tokenizer.json",
-                format!("it cannot be read ({e}); export it again"),
-            )
+            Error::model("tokenizer.json", format!("it cannot be read ({e}); export it again"))
         })?;
         tokenizer
             .with_truncation(None)
@@ -36,9 +33,7 @@ impl Exact {
 
     /// Special tokens that one text gets.
     pub(super) fn added(&self) -> usize {
-        self.post
-            .as_ref()
-            .map_or(0, |post| post.added_tokens(false))
+        self.post.as_ref().map_or(0, |post| post.added_tokens(false))
     }
 
     /// Encodes one text to ids and type ids, and says whether it was cut.
@@ -59,14 +54,8 @@ impl Exact {
             encoding.take_overflowing();
         }
         if let Some(post) = &self.post {
-            encoding = post
-                .process(encoding, None, add_special_tokens)
-                .map_err(failed)?;
+            encoding = post.process(encoding, None, add_special_tokens).map_err(failed)?;
         }
-        Ok((
-            encoding.get_ids().to_vec(),
-            encoding.get_type_ids().to_vec(),
-            truncated,
-        ))
+        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec(), truncated))
     }
 }

