@@ -6,6 +6,7 @@ The table of all variables is :data:`VARIABLES`; ``docs/settings.md`` shows it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,35 +14,48 @@ from typing import Any, Final
 from legato.errors import SettingsError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Variable:
-    """One environment variable: its field in :class:`Settings`, how it is read, and what it is."""
+    """One environment variable.
+
+    Attributes:
+        name: Its name; without ``LEGATO_`` and in lower case, the field of :class:`Settings`.
+        read: Makes the field's value of the text, or raises ValueError with what is allowed.
+        default: The text that stands for a variable which is not set.
+        meaning: What it is, for people.
+    """
 
     name: str
-    field: str
     read: Callable[[str], Any]
     default: str | None
     meaning: str
+
+    @property
+    def field(self) -> str:
+        """The field of :class:`Settings`."""
+        return self.name.removeprefix("LEGATO_").lower()
 
 
 def _text(value: str) -> str:
     return value
 
 
-def _store(value: str) -> str:
-    if "://" not in value:
-        msg = "a URL such as file:///data/legato or memory://name"
-        raise ValueError(msg)
-    return value.rstrip("/") if not value.endswith("://") else value
+def _matching(pattern: str, allowed: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(allowed)
+        return value
+
+    return read
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(value: str) -> int:
-        number = int(value) if value.isascii() and value.isdecimal() else -1
-        if not low <= number <= high:
+        digits = value.isascii() and value.isdecimal() and len(value) <= len(str(high))
+        if not digits or not low <= int(value) <= high:
             msg = f"a whole number from {low:,} to {high:,}"
             raise ValueError(msg)
-        return number
+        return int(value)
 
     return read
 
@@ -55,26 +69,56 @@ def _one_of(*known: str) -> Callable[[str], str]:
     return read
 
 
-VARIABLES: Final = tuple(
-    Variable(name=name, field=field, read=read, default=default, meaning=meaning)
-    for name, field, read, default, meaning in (
-        ("LEGATO_WORKFLOW", "workflow", _text, "legato", "name of the workflow"),
-        ("LEGATO_TASK", "task", _one_of("feature-extraction"), "feature-extraction", "what the model does"),
-        ("LEGATO_MODEL_ID", "model_id", _text, None, "folder of the model"),
-        ("LEGATO_MODEL_REVISION", "model_revision", _text, None, "digest that the model's files must have, `sha256:...`"),
-        ("LEGATO_DATASET_ID", "dataset_id", _text, None, "name of the dataset"),
-        ("LEGATO_DATASET_VERSION", "dataset_version", _text, None, "version or digest of the dataset"),
-        ("LEGATO_STORE", "store", _store, None, "where objects lie: `file:///folder` or `memory://name`"),
-        ("LEGATO_DEVICE", "device", _text, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
-        ("LEGATO_DTYPE", "dtype", _one_of("float32", "float16", "bfloat16"), "float32", "what the model computes in"),
-        ("LEGATO_MAX_LENGTH", "max_length", _whole(1, 1_000_000), None, "tokens that a text is cut to; default: the model's own limit"),
-        ("LEGATO_SHARD_RECORDS", "shard_records", _whole(1, 1_000_000), "512", "most records in a shard"),
-        ("LEGATO_TEXT_FIELD", "text_field", _text, "text", "field or column of the text"),
-        ("LEGATO_ID_FIELD", "id_field", _text, "id", "field or column of the id"),
-        ("LEGATO_MAX_RECORD_BYTES", "max_record_bytes", _whole(1, 64 << 20), str(1 << 20), "longest record in bytes; longer ones are rejected"),
-        ("LEGATO_NUM_THREADS", "num_threads", _whole(1, 1024), None, "computing threads; default: the processors that the process may use"),
-    )
-)  # fmt: skip
+_store = _matching("[a-z][a-z0-9+.-]*://.+", "a URL such as file:///data/legato or memory://name")
+_device = _matching("auto|cpu|metal|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, cuda:N or metal")
+_dtype = _one_of("float32", "float16", "bfloat16")
+
+MIB: Final = 1 << 20
+MOST_SHOWN: Final = 200
+"""Characters of a malformed value that a message quotes."""
+
+VARIABLES: Final = (
+    Variable("LEGATO_WORKFLOW", _text, "legato", "name of the workflow"),
+    Variable(
+        "LEGATO_TASK", _one_of("feature-extraction"), "feature-extraction", "what the model does"
+    ),
+    Variable("LEGATO_MODEL_ID", _text, None, "folder of the model"),
+    Variable(
+        "LEGATO_MODEL_REVISION",
+        _text,
+        None,
+        "digest that the model's files must have, `sha256:...`; without it any will do",
+    ),
+    Variable("LEGATO_DATASET_ID", _text, None, "name of the dataset"),
+    Variable("LEGATO_DATASET_VERSION", _text, None, "version or digest of the dataset"),
+    Variable(
+        "LEGATO_STORE", _store, None, "where objects lie: `file:///folder` or `memory://name`"
+    ),
+    Variable("LEGATO_DEVICE", _device, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
+    Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16` or `bfloat16`"),
+    Variable(
+        "LEGATO_MAX_LENGTH",
+        _whole(1, 1_000_000),
+        None,
+        "tokens that a text is cut to; without it the model's own limit",
+    ),
+    Variable("LEGATO_SHARD_RECORDS", _whole(1, 1_000_000), "512", "most records in a shard"),
+    Variable("LEGATO_TEXT_FIELD", _text, "text", "field or column of the text"),
+    Variable("LEGATO_ID_FIELD", _text, "id", "field or column of the id"),
+    Variable(
+        "LEGATO_MAX_RECORD_BYTES",
+        _whole(1, 64 * MIB),
+        str(MIB),
+        "longest record in bytes; longer ones are rejected",
+    ),
+    Variable(
+        "LEGATO_NUM_THREADS",
+        _whole(1, 1024),
+        None,
+        "computing threads; without it the processors that the process may use",
+    ),
+)
+"""Every variable; ``docs/settings.md`` shows them as a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +138,7 @@ class Settings:
     shard_records: int = 512
     text_field: str = "text"
     id_field: str = "id"
-    max_record_bytes: int = 1 << 20
+    max_record_bytes: int = MIB
     num_threads: int | None = None
 
     @classmethod
@@ -114,21 +158,23 @@ class Settings:
         known = {variable.name for variable in VARIABLES}
         unknown = sorted(n for n in environ if n.startswith("LEGATO_") and n not in known)
         if unknown:
-            msg = f"{unknown[0]} is not a setting of legato; unset it, or use one of {', '.join(sorted(known))}"
+            msg = (
+                f"{unknown[0]} is not a setting of legato; "
+                f"unset it, or use one of {', '.join(sorted(known))}"
+            )
             raise SettingsError(msg)
         values: dict[str, Any] = {}
         for variable in VARIABLES:
             raw = environ.get(variable.name) or variable.default
             if raw is not None:
-                try:
-                    values[variable.field] = variable.read(raw)
-                except ValueError as error:
-                    msg = f"{variable.name} is {raw!r}; use {error}"
-                    raise SettingsError(msg) from None
+                values[variable.field] = _read(variable, raw)
         return cls(**values)
 
     def require(self, field: str) -> str:
         """Return a setting that this state cannot do without.
+
+        Args:
+            field: A field of this class whose variable has no default.
 
         Raises:
             SettingsError: It is not set; the message names the variable.
@@ -136,6 +182,23 @@ class Settings:
         value = getattr(self, field)
         if value is None:
             variable = next(v for v in VARIABLES if v.field == field)
-            msg = f"{variable.name} is not set; set it to the {variable.meaning}"
+            msg = f"{variable.name} is not set; set it: {variable.meaning}"
             raise SettingsError(msg)
         return str(value)
+
+
+def _read(variable: Variable, raw: str) -> Any:
+    try:
+        # Bytes that are not UTF-8 arrive as lone surrogates, which no object can hold.
+        raw.encode()
+        return variable.read(raw)
+    except UnicodeEncodeError:
+        msg = f"{variable.name} is {_shown(raw)}, which is not UTF-8; rename it"
+        raise SettingsError(msg) from None
+    except ValueError as error:
+        msg = f"{variable.name} is {_shown(raw)}; use {error}"
+        raise SettingsError(msg) from None
+
+
+def _shown(raw: str) -> str:
+    return repr(raw if len(raw) <= MOST_SHOWN else f"{raw[:MOST_SHOWN]}...")
