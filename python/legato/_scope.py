@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from legato._native import Ref, Store
-from legato.errors import AccessDeniedError
+from legato.errors import AccessDeniedError, CorruptObjectError
 
 FORMAT = 1
 """Version of what stages write; part of every key, so that a new one never meets old objects."""
@@ -29,7 +29,13 @@ class Scope:
     writes: tuple[str, ...]
 
     def get(self, ref: Ref) -> bytes:
-        """Return the bytes of an object, verified."""
+        """Return the bytes of an object, verified.
+
+        Raises:
+            AccessDeniedError: The state has not declared that it reads there.
+            CorruptObjectError: The bytes are not those of the reference.
+            ObjectNotFoundError: There is no such object.
+        """
         self._readable(self.store.key_of(ref))
         return self.store.get(ref)
 
@@ -39,14 +45,17 @@ class Scope:
         return self.store.chunks(ref)
 
     def get_json(self, key: str) -> Any:
-        """Return a small JSON object by its key."""
-        self._readable(key)
-        return json.loads(self.store.get(key))
+        """Return a small JSON object by its key.
 
-    def exists(self, key: str) -> bool:
-        """Say whether there is an object under a key."""
+        Raises:
+            CorruptObjectError: It is no JSON.
+        """
         self._readable(key)
-        return self.store.exists(key)
+        try:
+            return json.loads(self.store.get(key))
+        except ValueError:
+            msg = f"object {self.store.url}/{key} is no JSON; run the state again that wrote it"
+            raise CorruptObjectError(msg) from None
 
     def put_json(self, key: str, value: Any) -> Ref:
         """Store a small JSON object, replacing what was there."""
@@ -79,8 +88,8 @@ class Scope:
         if area not in allowed:
             declared = ", ".join(allowed) or "nothing"
             msg = (
-                f"{self.stage} may not {action} {area}/ in {self.store.url}: it declares {declared}; "
-                f"add it to {action}s=[...] of @legato.step"
+                f"{self.stage} may not {action} {area}/ in {self.store.url}: it declares "
+                f"{declared}; add {area!r} to {action}s=[...] of its @legato.step"
             )
             raise AccessDeniedError(msg)
 
@@ -97,7 +106,7 @@ class Folder:
         return self.scope.find(f"{self.key}/{name}")
 
     def commit(self, name: str, data: bytes, **about: Any) -> Ref:
-        """Store an output exactly once; a retry or the loser of a race gets the winner's reference."""
+        """Store an output exactly once; the loser of a race gets the winner's reference."""
         return self.scope.commit(f"{self.key}/{name}", data, **about)
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, overload
 
-from legato._events import LOADERS, offload, resolve
+from legato._events import CARRIED, load, offload, resolve
 from legato._native import Ref, Store
 from legato._scope import Scope
-from legato.errors import InputError, LegatoError
+from legato.errors import InputError, LegatoError, SettingsError
 from legato.settings import Settings
 
-CARRIED = ("run", "shard", "counts")
-"""What travels from state to state without a state naming it: the context."""
+MAX_RUN_ID: Final = 80
+"""Most characters of a run's id, as of an execution's name."""
+
+_AREA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 _log = logging.getLogger("legato.step")
 
@@ -51,8 +54,13 @@ class Task:
         return self.scope.get(ref)
 
     def load(self, ref: Ref) -> Any:
-        """Return an object as its media type says: arrays, records, columns, JSON, or bytes."""
-        return LOADERS.get(ref.media_type, bytes)(self.scope.get(ref))
+        """Return an object as its media type says: arrays, records, columns, JSON, or bytes.
+
+        Raises:
+            InputError: The object is not what its media type says.
+            CorruptObjectError: Its bytes are not those of the reference.
+        """
+        return load(ref, self.scope.get(ref))
 
     def count(self, *, records_in: int, out: int, cached: bool) -> None:
         """Say how many records came in and went out; the rest was rejected.
@@ -84,11 +92,15 @@ class Step:
 
     def __call__(self, event: Any, context: LambdaContext) -> dict[str, Any]:
         """Handle an event as a Lambda function: settings from the environment, log to stdout."""
-        settings, store = _from_environment()
+        try:
+            settings, store = _from_environment()
+        except LegatoError as error:
+            _print_line(_failure_line(self.name, _about(event, context), error))
+            raise
         return self._handle(event, context, settings, store, _print_line)
 
     def bind(self, settings: Settings, store: Store | None = None) -> Handler:
-        """Return a handler with these settings, for the embedded conductor; it logs to `logging`."""
+        """Return a handler with these settings, for the embedded conductor; it logs to logging."""
         store = store or Store.open(settings.require("store"))
 
         def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
@@ -104,92 +116,152 @@ class Step:
         store: Store,
         log: Callable[[str], None],
     ) -> dict[str, Any]:
-        scope = Scope(store, self.name, self.reads, self.writes)
-        line = {"function_name": context.function_name, "function_request_id": context.aws_request_id}
+        about = _about(event, context)
         try:
-            if not isinstance(event, dict):
-                msg = f"the event of {self.name} is a {type(event).__name__}; send a JSON object"
-                raise InputError(msg)
-            run = event.get("run", {})
-            if isinstance(run, dict):
-                line["run_id"] = run.get("id")
-            resolved = resolve(event, scope)
-            task = Task(scope, settings, resolved.get("run", {}))
-            result = self.function(resolved, task)
-            output = offload(self._carry(resolved, result, task), scope)
+            output, counts = self._run(event, settings, store)
         except Exception as error:
-            failure = _line("ERROR", self.name, line, error=type(error).__name__, reason=_reason(error))
-            log(failure)
-            _record_failure(store, self.name, event, failure)
+            line = _failure_line(self.name, about, error)
+            log(line)
+            _record_failure(store, self.name, event, line)
             raise
-        log(_line("INFO", self.name, line, **task.counts))
+        log(_line("INFO", self.name, {**about, **counts}))
         return output
 
-    def _carry(
-        self, event: Mapping[str, Any], result: Mapping[str, Any], task: Task
-    ) -> dict[str, Any]:
+    def _run(
+        self, event: Any, settings: Settings, store: Store
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        if not isinstance(event, dict):
+            msg = f"the event of {self.name} is a {type(event).__name__}; send a JSON object"
+            raise InputError(msg)
+        scope = Scope(store, self.name, self.reads, self.writes)
+        resolved = resolve(event, scope)
+        for key in ("run", "counts"):
+            if not isinstance(resolved.get(key, {}), dict):
+                kind = type(resolved[key]).__name__
+                msg = f"{key} in the event of {self.name} is a {kind}; send a JSON object"
+                raise InputError(msg)
+        task = Task(scope, settings, resolved.get("run", {}))
+        result = self.function(resolved, task)
+        if not isinstance(result, Mapping):
+            msg = f"{self.name} returned a {type(result).__name__}; return a dict"
+            raise InputError(msg)
+        return offload({**self._carried(resolved, task), **result}, scope), task.counts
+
+    def _carried(self, event: Mapping[str, Any], task: Task) -> dict[str, Any]:
         carried = {key: event[key] for key in CARRIED if key in event}
         if task.records:
             carried["counts"] = {**carried.get("counts", {}), self.name: task.counts}
-        return {**carried, **result}
+        return carried
 
 
 Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
+@overload
+def step(function: Function, /) -> Step: ...
+@overload
 def step(
     *, reads: Sequence[str] = (), writes: Sequence[str] = (), name: str | None = None
-) -> Callable[[Function], Step]:
+) -> Callable[[Function], Step]: ...
+def step(
+    function: Function | None = None,
+    /,
+    *,
+    reads: Sequence[str] = (),
+    writes: Sequence[str] = (),
+    name: str | None = None,
+) -> Step | Callable[[Function], Step]:
     """Make a state of a function.
 
-    The function gets the event, in which references are :class:`legato.Ref`, and a :class:`Task`; what
-    it returns goes on to the next state, together with the context (run, shard, counts). Bytes, arrays and
-    values that are too large are stored and travel as references.
+    The function gets the event, in which references are :class:`legato.Ref`, and a :class:`Task`;
+    what it returns goes on to the next state, together with the context (run, shard, counts).
+    Bytes, arrays and fields that are too large are stored and travel as references: large fields
+    are put back on the next state's way in, bytes and arrays are what its ``task.load`` returns.
 
     Args:
+        function: The function, where nothing is declared: ``@legato.step``.
         reads: Stages (or ``inputs``, ``runs``) whose objects the function reads.
         writes: Stages whose objects it writes; its own name by default. Anything else is refused.
         name: The state's name in keys and log lines; the function's name by default.
+
+    Raises:
+        InputError: A name is not made of letters, digits, ``-`` and ``_``.
 
     Example:
         >>> @legato.step(reads=["inference"])
         ... def thresholds(event, task):
         ...     vectors = task.load(event["vectors"])["vectors"]
-        ...     return {"largest": float(vectors.max())}
+        ...     return {"largest": vectors.max()}
     """
 
     def decorate(function: Function) -> Step:
         own = name or function.__name__
-        return Step(function, own, tuple(reads), tuple(writes) or (own,))
+        _names("name", [own])
+        return Step(
+            function,
+            own,
+            _names("reads", reads),
+            _names("writes", writes) or (own,),
+        )
 
-    return decorate
+    return decorate if function is None else decorate(function)
+
+
+def _names(field: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        msg = f"{field} of @legato.step is a text; write {field}=[{names!r}]"
+        raise InputError(msg)
+    for name in names:
+        if not isinstance(name, str) or not _AREA.fullmatch(name):
+            msg = (
+                f"{field} of @legato.step has {name!r}; "
+                "use 1 to 64 letters, digits, '-' and '_', and no digit first"
+            )
+            raise InputError(msg)
+    return tuple(names)
 
 
 @functools.cache
 def _from_environment() -> tuple[Settings, Store]:
     settings = Settings.from_env()
-    return settings, Store.open(settings.require("store"))
-
-
-def _record_failure(store: Store, name: str, event: Any, failure: str) -> None:
-    """Keep why a task failed beside its run; the state machine's history has only the error's name."""
+    url = settings.require("store")
     try:
-        shard = event.get("shard", {}).get("index", 0)
-        key = f"runs/{event['run']['id']}/failures/{name}-{int(shard):05d}.json"
-        store.put(key, failure.encode(), media_type="application/json")
-    except (LegatoError, AttributeError, KeyError, TypeError, ValueError):
+        return settings, Store.open(url)
+    except InputError as error:
+        msg = f"LEGATO_STORE cannot be used: {error}"
+        raise SettingsError(msg) from None
+
+
+def _record_failure(store: Store, name: str, event: Any, line: str) -> None:
+    """Keep why a task failed beside its run; a history has only the error's name."""
+    try:
+        shard = event["shard"]["index"] if "shard" in event else 0
+        key = f"runs/{event['run']['id']}/failures/{name}-{shard:05d}.json"
+        store.put(key, line.encode(), media_type="application/json")
+    except (LegatoError, KeyError, TypeError, ValueError):
         # The event has no run, or the store is what failed: the error itself says so.
         _log.debug("no failure record was written")
 
 
-def _reason(error: BaseException) -> str | None:
+def _about(event: Any, context: LambdaContext) -> dict[str, Any]:
+    run = event.get("run") if isinstance(event, dict) else None
+    run_id = run.get("id") if isinstance(run, dict) else None
+    return {
+        "function_name": context.function_name,
+        "function_request_id": context.aws_request_id,
+        "run_id": run_id[:MAX_RUN_ID] if isinstance(run_id, str) else None,
+    }
+
+
+def _failure_line(name: str, about: Mapping[str, Any], error: Exception) -> str:
     # Our own messages hold no user text; those of other exceptions may.
-    return str(error) if isinstance(error, LegatoError) else None
+    reason = str(error) if isinstance(error, LegatoError) else None
+    return _line("ERROR", name, {**about, "error": type(error).__name__, "reason": reason})
 
 
-def _line(level: str, name: str, about: Mapping[str, Any], **more: Any) -> str:
+def _line(level: str, name: str, about: Mapping[str, Any]) -> str:
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    line = {"level": level, "service": "legato", "state": name, "timestamp": now, **about, **more}
+    line = {"level": level, "service": "legato", "state": name, "timestamp": now, **about}
     return json.dumps({key: value for key, value in line.items() if value is not None})
 
 
