@@ -72,10 +72,27 @@ def pipeline(
         msg = f"task '{task}' is not supported; use {' or '.join(TASKS)}"
         raise InputError(msg)
     files = ModelFiles.from_dir(model)
-    if revision is not None and files.digest != revision:
+    check_revision(files, model, revision, "revision")
+    return FeatureExtraction(Engine(files, device=device, dtype=dtype))
+
+
+def check_revision(
+    files: ModelFiles, model: str | os.PathLike[str], pinned: str | None, pinned_by: str
+) -> None:
+    """Refuse a model whose files are not those that were pinned.
+
+    Args:
+        files: The files.
+        model: Their folder, for the message.
+        pinned: The digest that they must have; None takes any.
+        pinned_by: Who pins it, for the message.
+
+    Raises:
+        ModelError: They have another digest.
+    """
+    if pinned is not None and files.digest != pinned:
         msg = (
-            f"model {os.fspath(model)} has revision {files.digest}, not {revision}; "
+            f"model {os.fspath(model)} has revision {files.digest}, {pinned_by} says {pinned}; "
             "install that revision, or pin the one that is there"
         )
         raise ModelError(msg)
-    return FeatureExtraction(Engine(files, device=device, dtype=dtype))

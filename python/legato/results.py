@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import legato._native as native
+from legato._events import load
 from legato._native import Ref, Store
 from legato.errors import InputError
 
@@ -52,7 +52,7 @@ class Results:
         """
         import numpy as np
 
-        manifest = json.loads(store.get(result))
+        manifest = load(result, store.get(result))
         if not isinstance(manifest, dict) or manifest.get("legato_manifest") != 1:
             msg = f"{result.uri} is no result that this legato reads; give the reference of a run"
             raise InputError(msg)
@@ -72,9 +72,17 @@ class Results:
         Args:
             query: float32 (H,).
             count: Most records to return.
+
+        Raises:
+            InputError: The query has another shape.
         """
         import numpy as np
 
+        if not self.ids:
+            return []
+        if query.shape != self.vectors.shape[1:]:
+            msg = f"the query has shape {query.shape}, the vectors have {self.vectors.shape[1:]}"
+            raise InputError(msg)
         scores = self.vectors @ query
         best = np.argsort(-scores, kind="stable")[:count]
         return [Hit(self.ids[i], float(scores[i])) for i in best]

@@ -1,14 +1,22 @@
-"""What a stage needs of its event, checked."""
+"""What a stage needs of its event and of the objects that it names, checked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+import legato._native as native
 from legato._native import Ref
 from legato.errors import InputError
 from legato.step import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+VECTORS: Final = "vectors"
+"""Name of the array in a file of vectors."""
 
 
 def ref_of(event: Mapping[str, Any], *path: str) -> Ref:
@@ -32,14 +40,50 @@ def run_id(task: Task) -> str:
     Raises:
         InputError: The event has none.
     """
-    value = task.run.get("id") if isinstance(task.run, Mapping) else None
+    value = task.run.get("id")
     if not isinstance(value, str) or not value or "/" in value:
         msg = "the event has no run.id; send {'run': {'id': ...}, ...}"
         raise InputError(msg)
     return value
 
 
+def shard_index(event: Mapping[str, Any]) -> int:
+    """Return the number of the event's shard.
+
+    Raises:
+        InputError: The event has none.
+    """
+    shard = event.get("shard")
+    value = shard.get("index") if isinstance(shard, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = "the event has no shard.index; send a line of Ingestion's manifest as shard"
+        raise InputError(msg)
+    return value
+
+
 def read_shard(task: Task, shard: Ref) -> tuple[list[str], list[str]]:
-    """Return ids and texts of a shard that Ingestion wrote."""
-    records = [json.loads(line) for line in task.get(shard).splitlines()]
-    return [record["id"] for record in records], [record["text"] for record in records]
+    """Return ids and texts of a shard that Ingestion wrote.
+
+    Raises:
+        InputError: The object is no such shard.
+    """
+    try:
+        records = [json.loads(line) for line in task.get(shard).splitlines()]
+        return [record["id"] for record in records], [record["text"] for record in records]
+    except (ValueError, KeyError, TypeError):
+        # The parser's own message may quote the text.
+        msg = f"{shard.uri} is no shard of records; send a line of Ingestion's manifest as shard"
+        raise InputError(msg) from None
+
+
+def read_vectors(task: Task, vectors: Ref) -> NDArray[np.float32]:
+    """Return the vectors that Inference wrote, float32 (n, H).
+
+    Raises:
+        InputError: The object is no such file.
+    """
+    rows = native.read_safetensors(task.get(vectors))[0].get(VECTORS)
+    if rows is None or rows.ndim != 2 or rows.dtype != "float32":  # noqa: PLR2004 - (n, H)
+        msg = f"{vectors.uri} has no float32 array '{VECTORS}' (n, H); send what Inference returned"
+        raise InputError(msg)
+    return rows

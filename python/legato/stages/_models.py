@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import legato._native as native
 from legato._native import Engine, ModelFiles, Tokenizer
-from legato.errors import ModelError
+from legato.pipeline import check_revision
 from legato.settings import Settings
 
 _lock = threading.Lock()
 _files: dict[str, ModelFiles] = {}
 _tokenizers: dict[str, Tokenizer] = {}
-_engines: dict[EngineKey, Engine]
 
 
 class EngineKey(NamedTuple):
@@ -24,7 +23,7 @@ class EngineKey(NamedTuple):
     dtype: str
 
 
-_engines = {}
+_engines: dict[EngineKey, Engine] = {}
 
 
 def model_files(settings: Settings) -> ModelFiles:
@@ -35,16 +34,14 @@ def model_files(settings: Settings) -> ModelFiles:
         ModelError: The folder is no model, or its digest is not LEGATO_MODEL_REVISION.
     """
     folder = settings.require("model_id")
+    pinned = settings.model_revision
     with _lock:
         files = _files.get(folder)
-        if files is None:
-            files = _files[folder] = ModelFiles.from_dir(folder)
-    if settings.model_revision is not None and files.digest != settings.model_revision:
-        msg = (
-            f"model {folder} has revision {files.digest}, LEGATO_MODEL_REVISION says "
-            f"{settings.model_revision}; install that revision, or pin the one that is there"
-        )
-        raise ModelError(msg)
+        # A notebook may have installed another revision since: then they are read once more.
+        if files is None or pinned not in (None, files.digest):
+            files = ModelFiles.from_dir(folder)
+            check_revision(files, folder, pinned, "LEGATO_MODEL_REVISION")
+            _files[folder] = files
     return files
 
 
@@ -58,7 +55,7 @@ def tokenizer(settings: Settings) -> Tokenizer:
 
 
 def engine(settings: Settings) -> Engine:
-    """Return the model's engine, loaded on first use, with the threads that the settings ask for."""
+    """Return the model's engine, loaded on first use, with the settings' number of threads."""
     files = model_files(settings)
     key = EngineKey(files.digest, settings.device, settings.dtype)
     with _lock:

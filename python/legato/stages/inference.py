@@ -9,7 +9,7 @@ import legato._native as native
 from legato._events import TENSORS
 from legato._native import Tokens
 from legato.stages import _models
-from legato.stages._events import ref_of
+from legato.stages._events import VECTORS, ref_of
 from legato.step import Task, step
 
 
@@ -39,7 +39,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         rows = _models.engine(task.settings).run(encoded)
         vectors = folder.commit(
             "vectors.safetensors",
-            native.write_safetensors({"vectors": rows}, metadata={"model": files.digest}),
+            native.write_safetensors({VECTORS: rows}, metadata={"model": files.digest}),
             media_type=TENSORS,
             records=len(rows),
             dtype=str(rows.dtype),

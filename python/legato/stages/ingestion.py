@@ -1,7 +1,7 @@
 """Ingestion: an input file to shards of records, and the manifest that the fleet reads.
 
-Reads ``input`` (a reference to JSONL, CSV, TXT or Parquet), writes shards, ``manifest.jsonl`` (one line a
-shard), ``rejected.jsonl`` (where and why, never the text) and ``summary.json``.
+Reads ``input`` (a reference to JSONL, CSV, TXT or Parquet), writes shards, ``manifest.jsonl`` (one
+line a shard), ``rejected.jsonl`` (where and why, never the text) and ``summary.json``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from legato._events import JSON, JSONL
 from legato._native import Ref
 from legato._scope import Folder
 from legato.errors import InputError
@@ -21,7 +22,7 @@ from legato.step import Task, step
 SHARD_BYTES = 4 << 20
 """Most bytes of text in a shard, whatever the number of records: a shard has minutes, not hours."""
 
-JSONL = "application/jsonl"
+MANIFEST, SUMMARY, REJECTED = "manifest.jsonl", "summary.json", "rejected.jsonl"
 
 
 @step(name="ingestion", reads=["inputs"])
@@ -60,9 +61,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
 
 def _finished(task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]] | None:
-    """Return manifest and summary of a finished split whose shards are all intact."""
-    manifest, summary = folder.find("manifest.jsonl"), folder.find("summary.json")
-    if manifest is None or summary is None:
+    """Return manifest and summary of a finished split that is intact as a whole."""
+    manifest, summary, rejected = map(folder.find, (MANIFEST, SUMMARY, REJECTED))
+    if manifest is None or summary is None or rejected is None:
         return None
     lines = task.get(manifest).splitlines()
     names = (task.scope.store.key_of(Ref.from_dict(json.loads(line)["ref"])) for line in lines)
@@ -93,11 +94,11 @@ def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dic
     reasons = Counter(r.reason for r in rejected)
     summary = {"in": total + len(rejected), "out": total, "rejected": dict(sorted(reasons.items()))}
     refused = "".join(_line(_about(r)) for r in rejected).encode()
-    folder.commit("rejected.jsonl", refused, media_type=JSONL, records=len(rejected))
-    folder.commit("summary.json", _line(summary).encode(), media_type="application/json")
+    folder.commit(REJECTED, refused, media_type=JSONL, records=len(rejected))
+    folder.commit(SUMMARY, _line(summary).encode(), media_type=JSON)
     # Last: a run that finds the manifest finds everything that it names.
     data = "".join(lines).encode()
-    return folder.commit("manifest.jsonl", data, media_type=JSONL, records=len(lines)), summary
+    return folder.commit(MANIFEST, data, media_type=JSONL, records=len(lines)), summary
 
 
 def _shards(

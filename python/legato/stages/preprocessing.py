@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from legato._events import TOKENS
 from legato.stages import _models
 from legato.stages._events import read_shard, ref_of
 from legato.step import Task, step
@@ -28,7 +29,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         tokens = folder.commit(
             "tokens.safetensors",
             encoded.to_bytes(),
-            media_type="application/vnd.legato.tokens+safetensors",
+            media_type=TOKENS,
             records=len(encoded),
         )
     task.count(records_in=shard.records or 0, out=tokens.records or 0, cached=cached)

@@ -1,7 +1,7 @@
 """Storage: commits the result of a run.
 
-The result is a manifest: it names every part (one Parquet file a shard) with its digest, and is written last,
-once. Readers that start from it never see a run that is half done.
+The result is a manifest: it names every part (one Parquet file a shard) with its digest, and is
+written last, once. Readers that start from it never see a run that is half done.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Commit the parts that the shards of this run have written.
 
     Returns:
-        ``status`` (``complete`` or ``incomplete``), ``result`` (the manifest's reference), ``missing`` (indices of
-        shards without a part, up to 20) and ``counts`` of every stage.
+        ``status`` (``complete`` or ``incomplete``), ``result`` (the manifest's reference),
+        ``missing`` (indices of shards without a part, up to 20) and ``counts`` of every stage.
     """
     manifest = ref_of(event, "run", "manifest")
     lines = task.get(manifest).splitlines()

@@ -1,7 +1,7 @@
 """Validation: rules over the model's output; what passes becomes the shard's part of the result.
 
-Writes ``part.parquet`` (id, text_sha256, vector), ``rejected.jsonl``, and the run's record of the shard, from
-which Storage commits.
+Writes ``part.parquet`` (id, text_sha256, vector), ``rejected.jsonl``, and the run's record of the
+shard, from which Storage commits.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import legato._native as native
+from legato._events import JSONL, PARQUET
+from legato._native import Ref
+from legato._scope import Folder
 from legato.errors import InputError
 from legato.stages import _models
-from legato.stages._events import read_shard, ref_of, run_id
+from legato.stages._events import read_shard, read_vectors, ref_of, run_id, shard_index
 from legato.step import Task, step
 
 if TYPE_CHECKING:
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
 
 NORM_TOLERANCE = 1e-3
 """How far the length of a normalised vector may be from 1."""
-
-PARQUET = "application/vnd.apache.parquet"
 
 
 @step(name="validation", reads=["ingestion", "inference"], writes=["validation", "runs"])
@@ -35,6 +36,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         InputError: Vectors and records do not fit together.
     """
     shard, vectors = ref_of(event, "shard", "ref"), ref_of(event, "vectors")
+    record = f"runs/{run_id(task)}/shards/{shard_index(event):05d}.json"
     normalized = _models.model_files(task.settings).normalize
     folder = task.scope.folder(
         inputs=[shard, vectors],
@@ -43,36 +45,45 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     part = folder.find("part.parquet")
     cached = part is not None
     if part is None:
-        ids, texts = read_shard(task, shard)
-        rows = task.load(vectors)["vectors"]
-        if len(rows) != len(ids):
-            msg = (
-                f"shard {event['shard'].get('index')} has {len(ids)} records and {len(rows)} vectors; "
-                "run it again from Preprocessing"
-            )
-            raise InputError(msg)
-        reasons = _reasons(rows, normalized=normalized)
-        kept = [i for i, reason in enumerate(reasons) if reason is None]
-        lines = [
-            json.dumps({"position": i, "id": ids[i], "reason": reason}) + "\n"
-            for i, reason in enumerate(reasons)
-            if reason is not None
-        ]
-        folder.commit("rejected.jsonl", "".join(lines).encode(), media_type="application/jsonl", records=len(lines))
-        columns = {
-            "id": [ids[i] for i in kept],
-            "text_sha256": [hashlib.sha256(texts[i].encode()).hexdigest() for i in kept],
-            "vector": rows[kept],
-        }
-        part = folder.commit(
-            "part.parquet",
-            native.write_parquet(columns, metadata=_about(task)),
-            media_type=PARQUET,
-            records=len(kept),
-        )
+        part = _validate(task, folder, shard, vectors, normalized=normalized)
     task.count(records_in=shard.records or 0, out=part.records or 0, cached=cached)
-    _record(event, task, {"ref": part.to_dict(), "records": part.records})
+    # Storage learns from this what became of the shard in this run.
+    counts = {**event.get("counts", {}), task.scope.stage: task.counts}
+    about = {"index": shard_index(event), "ref": part.to_dict(), "records": part.records}
+    task.scope.put_json(record, {**about, "counts": counts})
     return {"result": part}
+
+
+def _validate(task: Task, folder: Folder, shard: Ref, vectors: Ref, *, normalized: bool) -> Ref:
+    ids, texts = read_shard(task, shard)
+    rows = read_vectors(task, vectors)
+    if len(rows) != len(ids):
+        msg = (
+            f"{shard.uri} has {len(ids):,} records, {vectors.uri} has {len(rows):,} vectors; "
+            "run the shard again from Preprocessing"
+        )
+        raise InputError(msg)
+    reasons = _reasons(rows, normalized=normalized)
+    kept = [i for i, reason in enumerate(reasons) if reason is None]
+    rejected = [
+        json.dumps({"row": i, "id": ids[i], "reason": reason}) + "\n"
+        for i, reason in enumerate(reasons)
+        if reason is not None
+    ]
+    folder.commit(
+        "rejected.jsonl", "".join(rejected).encode(), media_type=JSONL, records=len(rejected)
+    )
+    columns: dict[str, list[str] | NDArray[np.float32]] = {
+        "id": [ids[i] for i in kept],
+        "text_sha256": [hashlib.sha256(texts[i].encode()).hexdigest() for i in kept],
+        "vector": rows[kept],
+    }
+    return folder.commit(
+        "part.parquet",
+        native.write_parquet(columns, metadata=_about(task)),
+        media_type=PARQUET,
+        records=len(kept),
+    )
 
 
 def _reasons(rows: NDArray[np.float32], *, normalized: bool) -> list[str | None]:
@@ -94,11 +105,3 @@ def _about(task: Task) -> dict[str, str]:
     settings = task.settings
     about = {"task": settings.task, "model": settings.model_id, "revision": settings.model_revision}
     return {f"legato.{key}": value for key, value in about.items() if value is not None}
-
-
-def _record(event: Mapping[str, Any], task: Task, part: Mapping[str, Any]) -> None:
-    """Tell Storage what became of this shard in this run."""
-    index = int(event["shard"]["index"])
-    counts = {**event.get("counts", {}), task.scope.stage: task.counts}
-    record = {"index": index, **part, "counts": counts}
-    task.scope.put_json(f"runs/{run_id(task)}/shards/{index:05d}.json", record)
