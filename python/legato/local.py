@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,15 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import legato.errors
+from legato._events import JSONL
 from legato._native import ModelFiles, Ref, Store
 from legato.conductor import Conductor, Execution, HistoryEvent
-from legato.errors import InputError, LegatoError, ModelError, WorkflowError
+from legato.errors import InputError, LegatoError, WorkflowError
+from legato.pipeline import check_revision
 from legato.results import Results
 from legato.settings import Settings
 from legato.stages import inference, ingestion, preprocessing, storage, validation
+from legato.stages._readers import kind_of
 from legato.step import Step
 from legato.workflow import STORE_BUCKET, Workflow, function_placeholder
 
@@ -34,6 +37,7 @@ STEPS: Mapping[str, Step] = {
 """The handler of each stage."""
 
 BUCKET = "local"
+EXCEED_TOLERATED_FAILURE_THRESHOLD = "States.ExceedToleratedFailureThreshold"
 Listener = Callable[[HistoryEvent], None]
 
 
@@ -72,7 +76,7 @@ class Run:
         return Results.load(self.store, self.result)
 
 
-def run(
+def run(  # noqa: PLR0913 - what to run, and four options
     workflow: Workflow,
     *,
     store: str | None = None,
@@ -85,7 +89,7 @@ def run(
 
     Args:
         workflow: The definition.
-        store: URL of the store; default: the workflow's, LEGATO_STORE, or ``.legato`` in this folder.
+        store: URL of the store; default: the workflow's, LEGATO_STORE, or ``.legato`` here.
         input: File to read instead of the workflow's dataset: JSONL, CSV, TXT or Parquet.
         text: One prompt instead of a dataset. It is stored, and travels as a reference.
         listener: Called with each event of the state machine's history.
@@ -95,45 +99,58 @@ def run(
         What the run has made.
 
     Raises:
-        LegatoError: What the failing state raised, with the state and the run in its message.
+        LegatoError: Of the class that the failing state raised, with the state and the run in its
+            message; WorkflowError where that is no error of legato.
     """
     if text is not None and input is not None:
         msg = "give a text or an input, not both"
         raise InputError(msg)
     files = ModelFiles.from_dir(workflow.model)
-    if workflow.model_revision not in (None, files.digest):
-        msg = f"model {workflow.model} has revision {files.digest}, the workflow says {workflow.model_revision}"
-        raise ModelError(msg)
+    check_revision(files, workflow.model, workflow.model_revision, f"workflow {workflow.name}")
     opened = open_store(workflow, store)
     started = time.perf_counter()
-    ref, dataset = _store_prompt(opened, text) if text is not None else _store_input(opened, workflow, input)
-    version = workflow.dataset_version or f"sha256:{ref.sha256}"
+    source = _stored(opened, workflow, input, text)
+    # The workflow says nothing of its own about a dataset that is not its own.
+    own = workflow.dataset_version if input is None and text is None else None
     environment = workflow.environment(
-        store=opened.url, model_revision=files.digest, dataset_id=dataset, dataset_version=version
+        store=opened.url,
+        model_revision=files.digest,
+        dataset_id=source.dataset,
+        dataset_version=own or f"sha256:{source.ref.sha256}",
     )
-    settings = Settings.from_env(over=environment)
-    about = {
-        "id": new_run_id(),
-        "mode": "dataset" if text is None else "prompt",
-        "workflow": workflow.name,
-        "model": {"id": settings.model_id, "revision": files.digest},
-        "dataset": {"id": dataset, "version": version},
+    # Where the workflow sets no limit the model's own holds, whatever this process's environment.
+    settings = Settings.from_env(over={"LEGATO_MAX_LENGTH": "", **environment})
+    run_id = new_run_id()
+    event = {
+        "run": {
+            "id": run_id,
+            "mode": "dataset" if text is None else "prompt",
+            "workflow": workflow.name,
+            "model": {"id": settings.model_id, "revision": settings.model_revision},
+            "dataset": {"id": settings.dataset_id, "version": settings.dataset_version},
+        },
+        "input": source.ref.to_dict(),
     }
-    conductor = bind(workflow, settings, opened, listener=listener, max_concurrency=max_concurrency)
-    execution = conductor.run({"run": about, "input": ref.to_dict()}, name=about["id"])
-    _record(opened, about["id"], execution)
+    failures = Failures(listener)
+    conductor = bind(workflow, settings, opened, listener=failures, max_concurrency=max_concurrency)
+    execution = conductor.run(event, name=run_id)
     if execution.status != "SUCCEEDED":
-        raise _failure(execution)
+        with contextlib.suppress(LegatoError):
+            # What failed the run may be the store itself.
+            _record(opened, execution)
+        raise failures.error(execution)
+    _record(opened, execution)
     output = execution.output
+    folder = output["run"]["manifest_key"].rpartition("/")[0]
     return Run(
-        id=about["id"],
+        id=run_id,
         status=output["status"],
         result=Ref.from_dict(output["result"]),
         counts=output["counts"],
         missing=output["missing"],
         seconds=time.perf_counter() - started,
         store=opened,
-        rejected_uri=f"{opened.url}/{output['run']['manifest_key'].rpartition('/')[0]}/rejected.jsonl",
+        rejected_uri=f"{opened.url}/{folder}/rejected.jsonl",
     )
 
 
@@ -162,7 +179,7 @@ def bind(
 
 
 def open_store(workflow: Workflow, store: str | None = None) -> Store:
-    """Open the store of a run: as asked, the workflow's, LEGATO_STORE, or ``.legato`` in this folder."""
+    """Open the store of a run: the one asked for, the workflow's, LEGATO_STORE, or ``.legato``."""
     url = store or workflow.store or Settings.from_env().store
     return Store.open(url or (Path.cwd() / ".legato").as_uri())
 
@@ -173,14 +190,34 @@ def new_run_id() -> str:
     return f"run-{now}-{uuid.uuid4().hex[:8]}"
 
 
-def _store_input(
-    store: Store, workflow: Workflow, given: str | os.PathLike[str] | None
-) -> tuple[Ref, str]:
+@dataclass(frozen=True)
+class _Source:
+    """What a run reads: the stored input, and the name of its dataset."""
+
+    ref: Ref
+    dataset: str
+
+
+def _stored(
+    store: Store, workflow: Workflow, given: str | os.PathLike[str] | None, text: str | None
+) -> _Source:
+    if text is not None:
+        return _store_prompt(store, workflow, text)
     source = given if given is not None else workflow.dataset
     if source is None:
         msg = f"workflow {workflow.name} has no dataset; give --input FILE or --text TEXT"
         raise InputError(msg)
-    path = Path(source() if callable(source) else source)
+    found = source() if callable(source) else source
+    if not isinstance(found, (str, os.PathLike)):
+        kind = type(found).__name__
+        msg = f"the dataset of workflow {workflow.name} returned a {kind}; return a path"
+        raise WorkflowError(msg)
+    return _store_file(store, Path(found))
+
+
+def _store_file(store: Store, path: Path) -> _Source:
+    # Before the file is copied: a file of an unknown kind would be refused by Ingestion.
+    kind_of(path.name)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -190,31 +227,64 @@ def _store_input(
         msg = f"input {path} cannot be read ({error.strerror}); check the path"
         raise InputError(msg) from None
     key = f"inputs/{digest.hexdigest()}/data{path.suffix.lower()}"
-    return store.put_file(key, path), str(path)
+    ref = store.put_file(key, path)
+    if ref.sha256 != digest.hexdigest():
+        # A pipe, or somebody is writing: what is stored is not what its key says.
+        store.delete(key)
+        msg = f"input {path} changed while it was read; give a file that stays as it is"
+        raise InputError(msg)
+    return _Source(ref, str(path))
 
 
-def _store_prompt(store: Store, text: str) -> tuple[Ref, str]:
+def _store_prompt(store: Store, workflow: Workflow, text: str) -> _Source:
+    record = {workflow.id_field: "prompt", workflow.text_field: text}
     try:
-        data = json.dumps({"id": "prompt", "text": text}, ensure_ascii=False).encode()
+        data = json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        msg = "the text has a lone surrogate, which no UTF-8 text can have; check the terminal's encoding"
+        msg = "the text has half of a surrogate pair; check the terminal's encoding, use UTF-8"
         raise InputError(msg) from None
     key = f"inputs/{hashlib.sha256(data).hexdigest()}/data.jsonl"
-    return store.put(key, data, media_type="application/jsonl", records=1), "prompt"
+    return _Source(store.put(key, data, media_type=JSONL, records=1), "prompt")
 
 
-def _record(store: Store, run_id: str, execution: Execution) -> None:
+def _record(store: Store, execution: Execution) -> None:
     lines = "".join(json.dumps(event.to_dict()) + "\n" for event in execution.history)
-    store.put(f"runs/{run_id}/history.jsonl", lines.encode(), media_type="application/jsonl")
+    store.put(f"runs/{execution.name}/history.jsonl", lines.encode(), media_type=JSONL)
 
 
-def _failure(execution: Execution) -> LegatoError:
-    """Return the error of a run as the class that its state raised."""
-    reason = execution.cause or ""
-    try:
-        reason = json.loads(reason)["errorMessage"]
-    except (ValueError, KeyError, TypeError):
-        pass
-    kind = getattr(legato.errors, execution.error or "", WorkflowError)
-    name = "" if kind is not WorkflowError else f"{execution.error}: "
-    return kind(f"run {execution.name} failed: {name}{reason}")
+class Failures:
+    """A listener that keeps why tasks failed, which the history does not.
+
+    A Map says only that too many of its shards failed; a person wants to know what failed first.
+    """
+
+    def __init__(self, listener: Listener | None) -> None:
+        """Pass every event on to `listener`."""
+        self._listener = listener
+        self._states: dict[str, str] = {}
+        self._shard: tuple[str, str] | None = None
+
+    def __call__(self, event: HistoryEvent) -> None:
+        """Take one event."""
+        if event.type in {"TaskFailed", "TaskTimedOut"}:
+            self._states[event.output["Cause"]] = event.state or ""
+        elif event.type == "MapIterationFailed" and self._shard is None:
+            self._shard = (event.output["Error"], event.output["Cause"])
+        if self._listener is not None:
+            self._listener(event)
+
+    def error(self, execution: Execution) -> LegatoError:
+        """Return the error of a run, of the class that its state raised."""
+        error, cause = execution.error or "", execution.cause or ""
+        if error == EXCEED_TOLERATED_FAILURE_THRESHOLD and self._shard is not None:
+            error, cause = self._shard
+        state = self._states.get(cause, "")
+        try:
+            reason = json.loads(cause)["errorMessage"]
+        except (ValueError, KeyError, TypeError):
+            reason = cause
+        kind = getattr(legato.errors, error, None)
+        where = f"run {execution.name} failed" + (f" in {state}" if state else "")
+        if isinstance(kind, type) and issubclass(kind, LegatoError):
+            return kind(f"{where}: {reason}")
+        return WorkflowError(f"{where}: {error}: {reason}")
