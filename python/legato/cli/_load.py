@@ -27,10 +27,15 @@ def load_workflow(path: Path) -> Workflow:
         msg = f"{path} is no Python file; give the file that defines the workflow"
         raise WorkflowError(msg)
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses, among others, look up the module that they are defined in.
+    sys.modules[spec.name] = module
     sys.path.insert(0, str(path.resolve().parent))
     spec.loader.exec_module(module)
     found = {id(value): value for value in vars(module).values() if isinstance(value, Workflow)}
     if len(found) != 1:
-        msg = f"{path} defines {len(found)} workflows, it must define one: workflow = legato.Workflow(...)"
+        msg = (
+            f"{path} defines {len(found)} workflows, it must define one: "
+            "workflow = legato.Workflow(...)"
+        )
         raise WorkflowError(msg)
     return next(iter(found.values()))

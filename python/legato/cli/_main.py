@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = module.__name__.rpartition(".")[2]
         about = (module.__doc__ or "").partition("\n")[0]
         verb = verbs.add_parser(name, help=about, description=about)
-        verb.add_argument("-v", "--verbose", action="store_true", help="show a log line for each task")
+        verb.add_argument(
+            "-v", "--verbose", action="store_true", help="show a log line for each task"
+        )
         module.add_arguments(verb)
         verb.set_defaults(main=module.main)
     arguments = parser.parse_args(argv)
@@ -44,11 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     try:
         status: int = arguments.main(arguments)
+        # Here, so that a reader who has gone is noticed here.
+        sys.stdout.flush()
     except LegatoError as error:
         sys.stderr.write(f"legato: {type(error).__name__}: {error}\n")
         return FAILED
     except KeyboardInterrupt:
-        sys.stderr.write("\nlegato: stopped; finished shards are kept, the same command goes on from there\n")
+        sys.stderr.write(
+            "\nlegato: stopped; finished shards are kept, the same command goes on from there\n"
+        )
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone: nothing is left to say, also not at exit.

@@ -19,24 +19,29 @@ def report(workflow: Workflow, run: Run) -> str:
 def _headline(workflow: Workflow, run: Run) -> Iterator[str]:
     records = int(run.counts["ingestion"]["in"])
     rate = records / run.seconds
-    yield f"{workflow.name}: {run.status}, {records:,} records in {run.seconds:.1f} s ({rate:,.0f} records/s)"
+    took = f"{records:,} records in {run.seconds:.1f} s ({rate:,.0f} records/s)"
+    yield f"{workflow.name}: {run.status}, {took}"
     tasks = sum(int(counts.get("tasks", 1)) for counts in run.counts.values())
     cached = sum(int(counts["cached"]) for counts in run.counts.values())
-    if cached == tasks:
+    if cached == tasks and not run.missing:
         yield f"nothing to do: all {tasks} outputs were already there, nothing was computed again"
     elif cached:
         yield f"{cached} of {tasks} outputs were already there and were not computed again"
     if run.missing:
-        yield f"missing shards: {', '.join(map(str, run.missing))}; run again to complete the result"
+        shards = ", ".join(map(str, run.missing))
+        yield f"missing shards: {shards}; run again to complete the result"
+        yield f"          why: {run.store.url}/runs/{run.id}/failures/"
 
 
 def _table(run: Run) -> Iterator[str]:
-    yield f"{'stage':<14}{'in':>10}{'out':>10}{'rejected':>10}{'tasks':>8}{'there':>8}{'seconds':>10}"
+    columns = ("in", "out", "rejected", "tasks", "there")
+    yield f"{'stage':<14}{''.join(f'{name:>10}' for name in columns)}{'seconds':>10}"
     for stage in STAGES:
-        counts = run.counts.get(stage.lower(), {})
-        cells = [f"{int(counts.get(name, 0)):>10,}" for name in ("in", "out", "rejected")]
-        tasks = f"{int(counts.get('tasks', 1)):>8,}{int(counts.get('cached', 0)):>8,}"
-        yield f"{stage:<14}{''.join(cells)}{tasks}{counts.get('seconds', 0.0):>10.2f}"
+        # A stage that runs once has one task, and does not count it.
+        counts = {"tasks": 1, **run.counts.get(stage.lower(), {})}
+        cells = (counts.get(name, 0) for name in ("in", "out", "rejected", "tasks", "cached"))
+        shown = "".join(f"{int(count):>10,}" for count in cells)
+        yield f"{stage:<14}{shown}{counts.get('seconds', 0.0):>10.2f}"
 
 
 def _places(run: Run) -> Iterator[str]:

@@ -14,6 +14,7 @@ import legato
 from legato.cli._load import load_workflow
 from legato.cli._progress import Progress, display
 from legato.cli._report import report
+from legato.errors import InputError
 from legato.local import Run
 from legato.workflow import Workflow
 
@@ -24,18 +25,26 @@ NEIGHBOURS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
-    parser.add_argument("--store", metavar="URL", help="file:///folder or memory://name; default: .legato here")
+    parser.add_argument(
+        "--store", metavar="URL", help="file:///folder or memory://name; default: .legato here"
+    )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--input", metavar="FILE", help="JSONL, CSV, TXT or Parquet instead of the dataset")
+    source.add_argument(
+        "--input", metavar="FILE", help="JSONL, CSV, TXT or Parquet instead of the dataset"
+    )
     source.add_argument("--text", metavar="TEXT", help="one prompt instead of the dataset")
     parser.add_argument(
-        "--query", metavar="TEXT", action="append", help="search the result; instead of the workflow's queries"
+        "--query",
+        metavar="TEXT",
+        action="append",
+        help="search the result; instead of the workflow's queries",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the workflow; return the exit status."""
     workflow = load_workflow(arguments.workflow)
+    queries = _queries(workflow, arguments)
     with display() as shown:
         run = legato.run(
             workflow,
@@ -47,7 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     sys.stdout.write("\n" + report(workflow, run))
     if arguments.text is not None:
         _show_vector(run)
-    _answer(workflow, run, arguments.query or (() if arguments.text is not None else workflow.queries))
+    if queries:
+        _answer(workflow, run, queries)
     return 0 if run.status == "complete" else INCOMPLETE
 
 
@@ -58,12 +68,32 @@ def _show_vector(run: Run) -> None:
         sys.stdout.write(f"vector    [{numbers}, ...] ({vectors.shape[1]} numbers)\n")
 
 
+def _queries(workflow: Workflow, arguments: argparse.Namespace) -> Sequence[str]:
+    """Return what to search for; checked before the run, which may be long."""
+    given: Sequence[str] = arguments.query or ()
+    for query in given:
+        try:
+            query.encode()
+        except UnicodeEncodeError:
+            msg = "a query is not UTF-8; check the terminal's encoding"
+            raise InputError(msg) from None
+        if not query.strip():
+            msg = "a query is empty; give --query a text"
+            raise InputError(msg)
+    return given or (() if arguments.text is not None else workflow.queries)
+
+
 def _answer(workflow: Workflow, run: Run, queries: Sequence[str]) -> None:
-    if not queries:
-        return
     results = run.results()
-    model = legato.pipeline(workflow.task, model=workflow.model, device=workflow.device, dtype=workflow.dtype)
-    for query, vector in zip(queries, model(list(queries)), strict=True):
+    model = legato.pipeline(
+        workflow.task,
+        model=workflow.model,
+        revision=results.manifest["model"]["revision"],
+        device=workflow.device,
+        dtype=workflow.dtype,
+    )
+    vectors = model(list(queries), max_length=workflow.max_length)
+    for query, vector in zip(queries, vectors, strict=True):
         sys.stdout.write(f"\nnearest to {query!r}\n")
         for hit in results.nearest(vector, NEIGHBOURS):
             sys.stdout.write(f"  {hit.score:6.3f}  {hit.id}\n")

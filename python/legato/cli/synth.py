@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
+import uuid
 from pathlib import Path
 
 from legato.cli._load import load_workflow
@@ -18,22 +17,23 @@ DOCUMENT = "statemachine.asl.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build"), help="folder; default: build")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build"), help="folder; default: build"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the document; return the exit status."""
     document = load_workflow(arguments.workflow).document()
     path = arguments.output / DOCUMENT
+    # Written beside it and renamed: nobody deploys half a document.
+    staged = arguments.output / f".{DOCUMENT}-{uuid.uuid4().hex}"
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=arguments.output, delete=False
-        ) as file:
-            json.dump(document, file, indent=2)
-            file.write("\n")
-        os.replace(file.name, path)
+        staged.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        staged.replace(path)
     except OSError as error:
+        staged.unlink(missing_ok=True)
         msg = f"{path} cannot be written ({error.strerror}); give another folder with -o"
         raise AccessDeniedError(msg) from None
     sys.stdout.write(f"{path}\n")
