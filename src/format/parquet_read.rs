@@ -1,12 +1,21 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type,
+};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::error::{Error, Result};
+
+/// Most rows of a file: run lengths let a few bytes claim any number of them.
+const ROWS: i64 = 1 << 26;
 
 /// A column as it was read; null cells are `None`.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +34,13 @@ pub enum Column {
 ///
 /// Columns of text, whole and floating numbers, and float32 lists of one width are read.
 pub fn read_parquet(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String, Column)>> {
+    // The crate panics on some damaged files; nothing outlives the call that it could leave half-done.
+    catch_unwind(AssertUnwindSafe(|| read(data, names))).unwrap_or_else(|_| {
+        Err(Error::input("a Parquet object cannot be read (it is damaged); write it again"))
+    })
+}
+
+fn read(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String, Column)>> {
     let bad = |e: &dyn std::fmt::Display| {
         Error::input(format!("a Parquet object cannot be read ({e}); write it again"))
     };
@@ -32,6 +48,13 @@ pub fn read_parquet(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(data, options)
         .map_err(|e| bad(&e))?;
+    let rows = |sum: i64, group: &RowGroupMetaData| sum.saturating_add(group.num_rows().max(0));
+    let rows = reader.metadata().row_groups().iter().fold(0, rows);
+    if rows > ROWS {
+        return Err(Error::input(format!(
+            "the Parquet file has {rows} rows, the limit is {ROWS}; split it"
+        )));
+    }
     let schema = reader.schema().clone();
     let present: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let wanted = names.map_or_else(|| present.clone(), <[String]>::to_vec);
@@ -86,6 +109,9 @@ fn column(name: &str, kind: &DataType, parts: &[&ArrayRef]) -> Result<Column> {
         DataType::Int16 => cells!(Integers, Int16Type, i64),
         DataType::Int32 => cells!(Integers, Int32Type, i64),
         DataType::Int64 => cells!(Integers, Int64Type, i64),
+        DataType::UInt8 => cells!(Integers, UInt8Type, i64),
+        DataType::UInt16 => cells!(Integers, UInt16Type, i64),
+        DataType::UInt32 => cells!(Integers, UInt32Type, i64),
         DataType::Float32 => cells!(Floats, Float32Type, f64),
         DataType::Float64 => cells!(Floats, Float64Type, f64),
         DataType::List(item) if *item.data_type() == DataType::Float32 => vectors(name, parts)?,

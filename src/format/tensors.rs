@@ -32,6 +32,11 @@ const DTYPES: [(Dtype, &str); 12] = [
     (Dtype::F64, "float64"),
 ];
 
+/// The member of a header that is no array.
+const METADATA: &str = "__metadata__";
+/// Most dimensions that every numpy takes.
+const DIMENSIONS: usize = 32;
+
 impl Tensor<'_> {
     /// The static form of a dtype's name, if safetensors has that type.
     pub fn dtype_named(name: &str) -> Result<&'static str> {
@@ -67,6 +72,11 @@ pub fn write_tensors(
     let failed = |e: &dyn std::fmt::Display| {
         Error::input(format!("arrays cannot be written as safetensors ({e})"))
     };
+    if tensors.iter().any(|(name, _)| *name == METADATA) {
+        return Err(Error::input(format!(
+            "no array can be called {METADATA}, which safetensors reserves; rename it"
+        )));
+    }
     let views = tensors.iter().map(|(name, tensor)| (*name, tensor));
     let mut data = safetensors::serialize(views, metadata).map_err(|e| failed(&e))?;
     sort_header(&mut data).map_err(|e| failed(&e))?;
@@ -121,6 +131,15 @@ pub fn header(data: &[u8]) -> Result<Header> {
                 name.escape_debug()
             ))
         })?;
+        // The crate counts elements; numpy counts dimensions too, and strides also of empty arrays.
+        let bytes = shape.iter().try_fold(8usize, |bytes, &n| bytes.checked_mul(n.max(1)));
+        if shape.len() > DIMENSIONS || bytes.is_none_or(|n| isize::try_from(n).is_err()) {
+            return Err(Error::input(format!(
+                "tensor {} has {} dimensions or a size that numpy lacks",
+                name.escape_debug(),
+                shape.len()
+            )));
+        }
         let at = 8 + length;
         tensors.push(Entry {
             name,

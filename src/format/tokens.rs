@@ -59,7 +59,11 @@ pub fn read_tokens(data: &[u8]) -> Result<Tokens> {
             .get(TRUNCATED)
             .and_then(|count| count.parse().ok())
             .ok_or_else(|| bad("does not say how many texts were cut"))?,
-        tokenizer_digest: metadata.remove(DIGEST).ok_or_else(|| bad("names no tokenizer"))?,
+        // It stands in messages: no more than a digest gets in.
+        tokenizer_digest: metadata
+            .remove(DIGEST)
+            .filter(|text| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit()))
+            .ok_or_else(|| bad("names no tokenizer"))?,
     };
     tokens.check()?;
     Ok(tokens)

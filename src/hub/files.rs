@@ -48,11 +48,9 @@ enum Content {
 impl ModelFiles {
     /// Takes files by name, as they are called in a model repository.
     pub fn from_bytes(files: impl IntoIterator<Item = (String, Bytes)>) -> Result<Self> {
-        let files =
-            files.into_iter().map(|(name, data)| (name, Source::new(Content::Memory(data))));
-        let files = Self { origin: "in memory".to_owned(), files: files.collect() };
-        files.require(Vec::new)?;
-        Ok(files)
+        let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
+        let names: Vec<String> = files.keys().cloned().collect();
+        Self::gather("in memory".to_owned(), &names, |name| files.remove(name).map(Content::Memory))
     }
 
     /// Finds the files that legato reads in a folder; nothing is loaded yet.
@@ -70,31 +68,40 @@ impl ModelFiles {
         })?;
         let names: Vec<String> =
             entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+        Self::gather(origin, &names, |name| {
+            let path = dir.join(name);
+            path.is_file().then_some(Content::Disk(path))
+        })
+    }
+
+    /// Takes the files that legato reads; any other has no part in the model, nor in its digest.
+    fn gather(
+        origin: String,
+        names: &[String],
+        mut find: impl FnMut(&str) -> Option<Content>,
+    ) -> Result<Self> {
         let mut files = Self { origin, files: BTreeMap::new() };
+        let mut add = |files: &mut Self, name: &str| {
+            if let Some(content) = find(name) {
+                files.files.insert(name.to_owned(), Source::new(content));
+            }
+        };
         for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL) {
-            files.add(dir, name);
+            add(&mut files, name);
         }
-        files.require(|| names)?;
+        files.require(names)?;
         for module in files.sentence_modules()? {
-            files.add(dir, &format!("{module}/config.json"));
+            add(&mut files, &format!("{module}/config.json"));
         }
         Ok(files)
     }
 
-    fn add(&mut self, dir: &Path, name: &str) {
-        let path = dir.join(name);
-        if path.is_file() {
-            self.files.insert(name.to_owned(), Source::new(Content::Disk(path)));
-        }
-    }
-
     /// Fails with what to do when a needed file is not there; `names` lists what is.
-    fn require(&self, names: impl FnOnce() -> Vec<String>) -> Result<()> {
+    fn require(&self, names: &[String]) -> Result<()> {
         let missing = [CONFIG, WEIGHTS, TOKENIZER].into_iter().find(|name| !self.has(name));
         let Some(missing) = missing else {
             return Ok(());
         };
-        let names = names();
         let pickle = names.iter().find(|name| {
             let extension = Path::new(name).extension().and_then(|e| e.to_str()).unwrap_or("");
             PICKLES.contains(&extension)
@@ -132,6 +139,13 @@ impl ModelFiles {
     /// The definition of the tokenizer.
     pub fn tokenizer(&self) -> Result<Bytes> {
         self.read(TOKENIZER)
+    }
+
+    /// A definition of a tokenizer that lies in a file of its own.
+    pub fn tokenizer_file(path: &Path) -> Result<Bytes> {
+        read_bounded(path, TOKENIZER_BYTES).map_err(|reason| {
+            Error::model(path.display().to_string(), format!("the tokenizer {reason}"))
+        })
     }
 
     /// The weights: a safetensors file whose header has been checked.
@@ -208,7 +222,12 @@ impl Source {
 }
 
 fn read_bounded(path: &Path, limit: u64) -> Result<Bytes, String> {
-    let cannot = |e: std::io::Error| format!("cannot be read ({e}); check its permissions");
+    let cannot =
+        |e: std::io::Error| format!("cannot be read ({e}); check the path and its permissions");
+    // A pipe or a device may never end, and opening it may wait for ever.
+    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err("is no regular file; check the path".to_owned());
+    }
     let file = File::open(path).map_err(cannot)?;
     let bytes = file.metadata().map_err(cannot)?.len();
     if bytes > limit {

@@ -59,10 +59,13 @@ impl ModelFiles {
             let kind = entry["type"].as_str().ok_or_else(|| bad("has a module without a type"))?;
             let path = entry["path"].as_str().unwrap_or_default();
             // The path comes from the model: it may name a folder beside this file and nothing else.
-            if path.contains(['/', '\\', '\0']) || path == ".." {
+            if path.contains(['/', '\\', '\0']) || matches!(path, "." | "..") {
                 return Err(bad("has a module path that leaves the model folder"));
             }
             let kind = kind.rsplit('.').next().unwrap_or(kind).to_owned();
+            if kind == "Pooling" && path.is_empty() {
+                return Err(bad("has a Pooling module without a folder of its own"));
+            }
             modules.push(Module { kind, path: path.to_owned() });
         }
         Ok(modules)

@@ -4,13 +4,13 @@
 //! projections, norms and activations do no padding work; attention runs over texts of one length.
 
 use candle_core::{D, Tensor};
-use candle_nn::ops::{layer_norm, softmax_last_dim};
 use serde::Deserialize;
 
 use super::encoder::Encoder;
 use super::weights::Weights;
 use crate::batch::{Batch, Run};
 use crate::error::{Error, Result};
+use crate::kernels::{Activation, Norm, add, add_norm, bias_activation, scale_softmax};
 
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -57,20 +57,13 @@ pub(super) struct Bert {
     layers: Vec<Layer>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    Gelu,
-    GeluTanh,
-    Relu,
-}
-
 #[derive(Debug)]
 struct Layer {
-    qkv: Linear, // (3H, H): the three projections as one product
-    attended: Linear,
+    qkv: Linear,      // (H, 3H): the three projections as one product
+    attended: Tensor, // (H, H); its bias is in the norm after it, as is that of `down`
     attended_norm: Norm,
-    up: Linear,
-    down: Linear,
+    up: Linear,   // (H, I)
+    down: Tensor, // (I, H)
     down_norm: Norm,
 }
 
@@ -78,13 +71,6 @@ struct Layer {
 struct Linear {
     weight: Tensor, // (in, out), as the product reads it
     bias: Tensor,   // (out,)
-}
-
-#[derive(Debug)]
-struct Norm {
-    gain: Tensor, // (H,)
-    bias: Tensor, // (H,)
-    eps: f32,
 }
 
 impl Bert {
@@ -114,7 +100,7 @@ impl Bert {
             words: table("word_embeddings", config.vocab_size)?,
             positions: table("position_embeddings", config.max_position_embeddings)?,
             segments: table("token_type_embeddings", config.type_vocab_size)?,
-            norm: Norm::load(weights, &format!("{prefix}embeddings.LayerNorm"), h, eps)?,
+            norm: embedding_norm(weights, &format!("{prefix}embeddings.LayerNorm"), h, eps)?,
             layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::load(weights, &format!("{prefix}encoder.layer.{i}"), &config))
                 .collect::<Result<_>>()?,
@@ -127,9 +113,9 @@ impl Bert {
         let device = self.words.device();
         let rows = |ids: &[u32]| Tensor::from_slice(ids, ids.len(), device);
         let x = self.words.index_select(&rows(&batch.ids)?, 0)?; // (N, H)
-        let x = (x + self.positions.index_select(&rows(&batch.positions)?, 0)?)?;
-        let x = (x + self.segments.index_select(&rows(&batch.type_ids)?, 0)?)?;
-        let mut x = self.norm.forward(&x)?;
+        let x = add(x, &self.positions.index_select(&rows(&batch.positions)?, 0)?)?;
+        let segments = self.segments.index_select(&rows(&batch.type_ids)?, 0)?;
+        let mut x = add_norm(x, &segments, &self.norm)?;
         let runs = batch.runs();
         for layer in &self.layers {
             x = layer.forward(&x, &runs, self.config.num_attention_heads, self.activation)?;
@@ -202,14 +188,16 @@ impl Layer {
         let (h, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let attention = format!("{at}.attention");
         let project = |name: &str| Linear::load(weights, &format!("{attention}.self.{name}"), h, h);
-        let (q, k, v) = (project("query")?, project("key")?, project("value")?);
+        let attended = Linear::load(weights, &format!("{attention}.output.dense"), h, h)?;
+        let down = Linear::load(weights, &format!("{at}.output.dense"), inner, h)?;
+        let norm = |name: &str, before: &Tensor| load_norm(weights, name, before, h, eps);
         Ok(Self {
-            qkv: Linear::concat(&[q, k, v]).map_err(|e| Error::internal(e.to_string()))?,
-            attended: Linear::load(weights, &format!("{attention}.output.dense"), h, h)?,
-            attended_norm: Norm::load(weights, &format!("{attention}.output.LayerNorm"), h, eps)?,
+            qkv: Linear::concat(&[project("query")?, project("key")?, project("value")?])?,
+            attended_norm: norm(&format!("{attention}.output.LayerNorm"), &attended.bias)?,
+            attended: attended.weight,
             up: Linear::load(weights, &format!("{at}.intermediate.dense"), h, inner)?,
-            down: Linear::load(weights, &format!("{at}.output.dense"), inner, h)?,
-            down_norm: Norm::load(weights, &format!("{at}.output.LayerNorm"), h, eps)?,
+            down_norm: norm(&format!("{at}.output.LayerNorm"), &down.bias)?,
+            down: down.weight,
         })
     }
 
@@ -221,15 +209,11 @@ impl Layer {
         heads: usize,
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        let context = attention(&self.qkv.forward(x)?, runs, heads)?;
-        let x = self.attended_norm.forward(&(self.attended.forward(&context)? + x)?)?;
-        let inner = self.up.forward(&x)?; // (N, I)
-        let inner = match activation {
-            Activation::Gelu => inner.gelu_erf()?,
-            Activation::GeluTanh => inner.gelu()?,
-            Activation::Relu => inner.relu()?,
-        };
-        self.down_norm.forward(&(self.down.forward(&inner)? + x)?)
+        let qkv = self.qkv.forward(x, Activation::Identity)?;
+        let attended = attention(&qkv, runs, heads)?.matmul(&self.attended)?;
+        let x = add_norm(attended, x, &self.attended_norm)?;
+        let inner = self.up.forward(&x, activation)?; // (N, I)
+        add_norm(inner.matmul(&self.down)?, &x, &self.down_norm)
     }
 }
 
@@ -237,8 +221,8 @@ impl Layer {
 fn attention(qkv: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
     let hidden = qkv.dim(D::Minus1)? / 3;
     let head = hidden / heads;
-    #[allow(clippy::cast_precision_loss)] // a head is far narrower than 2^52
-    let scale = 1.0 / (head as f64).sqrt();
+    #[allow(clippy::cast_precision_loss)] // a head is far narrower than 2^24
+    let scale = 1.0 / (head as f32).sqrt();
     let mut contexts = Vec::with_capacity(runs.len());
     for run in runs {
         let part = qkv
@@ -246,9 +230,8 @@ fn attention(qkv: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Te
             .reshape((run.texts, run.length, 3, heads, head))?
             .permute((2, 0, 3, 1, 4))? // (3, B, heads, T, head)
             .contiguous()?;
-        let q = (part.get(0)? * scale)?;
-        let scores = q.matmul(&part.get(1)?.t()?)?; // (B, heads, T, T)
-        let context = softmax_last_dim(&scores)?.matmul(&part.get(2)?)?; // (B, heads, T, head)
+        let scores = part.get(0)?.matmul(&part.get(1)?.t()?)?; // (B, heads, T, T)
+        let context = scale_softmax(scores, scale)?.matmul(&part.get(2)?)?; // (B, heads, T, head)
         contexts.push(context.transpose(1, 2)?.reshape((run.tokens.len(), hidden))?);
     }
     match contexts.len() {
@@ -260,35 +243,48 @@ fn attention(qkv: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Te
 impl Linear {
     fn load(weights: &Weights<'_>, at: &str, input: usize, output: usize) -> Result<Self> {
         let weight = weights.get(&[&format!("{at}.weight")], &[output, input])?;
-        let weight = weight.t().and_then(|w| w.contiguous());
-        Ok(Self {
-            weight: weight.map_err(|e| Error::internal(e.to_string()))?,
-            bias: weights.get(&[&format!("{at}.bias")], &[output])?,
-        })
+        let weight = weight.t().and_then(|w| w.contiguous()).map_err(device_failed)?;
+        Ok(Self { weight, bias: weights.get(&[&format!("{at}.bias")], &[output])? })
     }
 
     /// Layers that read the same input as one.
-    fn concat(parts: &[Self]) -> candle_core::Result<Self> {
+    fn concat(parts: &[Self]) -> Result<Self> {
         let weights: Vec<&Tensor> = parts.iter().map(|part| &part.weight).collect();
         let biases: Vec<&Tensor> = parts.iter().map(|part| &part.bias).collect();
-        Ok(Self { weight: Tensor::cat(&weights, 1)?, bias: Tensor::cat(&biases, 0)? })
+        Ok(Self {
+            weight: Tensor::cat(&weights, 1).map_err(device_failed)?,
+            bias: Tensor::cat(&biases, 0).map_err(device_failed)?,
+        })
     }
 
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        x.matmul(&self.weight)?.broadcast_add(&self.bias)
+    fn forward(&self, x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
+        bias_activation(x.matmul(&self.weight)?, &self.bias, activation)
     }
 }
 
-impl Norm {
-    fn load(weights: &Weights<'_>, at: &str, width: usize, eps: f32) -> Result<Self> {
-        // Checkpoints converted from TensorFlow call them gamma and beta.
-        let get = |new: &str, old: &str| {
-            weights.get(&[&format!("{at}.{new}"), &format!("{at}.{old}")], &[width])
-        };
-        Ok(Self { gain: get("weight", "gamma")?, bias: get("bias", "beta")?, eps })
-    }
+fn embedding_norm(weights: &Weights<'_>, at: &str, width: usize, eps: f32) -> Result<Norm> {
+    let gain = norm_part(weights, at, ["weight", "gamma"], width)?;
+    load_norm(weights, at, &gain.zeros_like().map_err(device_failed)?, width, eps)
+}
 
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        layer_norm(&x.contiguous()?, &self.gain, &self.bias, self.eps)
-    }
+fn load_norm(
+    weights: &Weights<'_>,
+    at: &str,
+    before: &Tensor,
+    width: usize,
+    eps: f32,
+) -> Result<Norm> {
+    let gain = norm_part(weights, at, ["weight", "gamma"], width)?;
+    let bias = norm_part(weights, at, ["bias", "beta"], width)?;
+    Norm::new(before, &gain, &bias, eps).map_err(device_failed)
+}
+
+/// Checkpoints that were converted from TensorFlow call them gamma and beta.
+fn norm_part(weights: &Weights<'_>, at: &str, names: [&str; 2], width: usize) -> Result<Tensor> {
+    let [new, old] = names.map(|name| format!("{at}.{name}"));
+    weights.get(&[&new, &old], &[width])
+}
+
+fn device_failed(error: candle_core::Error) -> Error {
+    Error::internal(format!("weights cannot be laid out on the device: {error}"))
 }

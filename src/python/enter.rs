@@ -75,7 +75,8 @@ pub(super) fn io<T: Send>(
     let interrupted = async {
         loop {
             tokio::time::sleep(POLL).await;
-            if let Err(interrupt) = Python::attach(Python::check_signals) {
+            #[allow(clippy::redundant_closure_for_method_calls)] // the method is not general enough
+            if let Err(interrupt) = Python::attach(|py| py.check_signals()) {
                 return interrupt;
             }
         }

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 pub(super) const RESERVED: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
 
-/// Longest key in bytes, as in S3.
-const KEY_BYTES: usize = 1024;
+/// Longest key in bytes: what S3 takes, less room for a suffix.
+const KEY_BYTES: usize = 1000;
 /// Longest part between two slashes, as in most file systems; room for a suffix is left.
 const PART_BYTES: usize = 240;
 
@@ -61,8 +61,9 @@ impl Key {
     }
 
     /// This key with `suffix` after it.
-    pub fn with_suffix(&self, suffix: &str) -> Result<Self> {
-        Self::parse(&format!("{}{suffix}", self.0))
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        Self(format!("{}{suffix}", self.0))
     }
 
     /// The key as text.

@@ -31,19 +31,24 @@ pub struct LocalStore {
 impl LocalStore {
     /// Opens the store at an absolute, percent-encoded path; the folder is made with the first object.
     pub fn open(path: &str) -> Result<Self> {
-        let bad = |reason: &str| Error::input(format!("store 'file://{path}' {reason}"));
+        let bad = |reason: &str| {
+            Error::input(format!("store 'file://{}' {reason}", path.escape_debug()))
+        };
         let decoded = percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| bad("is not UTF-8; percent-encode the path"))?;
-        let root = PathBuf::from(decoded.as_ref());
-        if !root.is_absolute() {
-            return Err(bad("has no absolute path; write file:///folder"));
+        if decoded.chars().any(char::is_control) {
+            return Err(bad("has a control character"));
+        }
+        // One URL a folder, however its path is written: without `//`, `/.` and a slash at its end.
+        let root: PathBuf = Path::new(decoded.as_ref()).components().collect();
+        if !root.is_absolute() || root.parent().is_none() {
+            return Err(bad("has no absolute path of a folder; write file:///folder"));
         }
         if root.exists() && !root.is_dir() {
             return Err(bad("is a file; name a folder"));
         }
-        let text = decoded.trim_end_matches('/');
-        let url = format!("file://{}", utf8_percent_encode(text, RESERVED));
+        let url = format!("file://{}", utf8_percent_encode(&root.to_string_lossy(), RESERVED));
         let store = Self { url, root };
         store.sweep();
         Ok(store)
@@ -66,8 +71,11 @@ impl LocalStore {
 
     fn write(&self, key: &Key, body: &Body, condition: Condition) -> io::Result<Put> {
         let path = self.path(key);
-        if condition == Condition::Absent && path.try_exists()? {
-            return Ok(Put::Exists);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+            Ok(_) if condition == Condition::Absent => return Ok(Put::Exists),
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
         }
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
@@ -107,7 +115,8 @@ impl LocalStore {
                 entries => entries?,
             };
             for entry in entries {
-                let path = entry?.path();
+                let entry = entry?;
+                let path = entry.path();
                 let Some(key) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else {
                     continue;
                 };
@@ -115,9 +124,10 @@ impl LocalStore {
                 if key == STAGING || !related {
                     continue;
                 }
-                if path.is_dir() {
+                // A link to a folder is not followed: it may lead back to this one.
+                if entry.file_type()?.is_dir() {
                     folders.push(path);
-                } else if key.starts_with(prefix) {
+                } else if key.starts_with(prefix) && path.is_file() && Key::parse(key).is_ok() {
                     keys.push(key.to_owned());
                 }
             }
@@ -131,7 +141,12 @@ impl LocalStore {
         let uri = self.uri(key);
         let reason = error.to_string();
         match error.kind() {
-            ErrorKind::NotFound if action == "reading" => Error::NotFound { uri },
+            // A folder is no object, and there is none below a file.
+            ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory
+                if action == "reading" =>
+            {
+                Error::NotFound { uri }
+            }
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                 Error::Denied { action, uri, reason }
             }
@@ -142,6 +157,9 @@ impl LocalStore {
                 Error::input(format!(
                     "{uri} and another object would need one name as file and folder"
                 ))
+            }
+            ErrorKind::InvalidFilename => {
+                Error::input(format!("{uri} is too long for this file system; shorten its key"))
             }
             _ => Error::Unavailable { uri, reason },
         }
@@ -171,8 +189,10 @@ impl Store for LocalStore {
     }
 
     async fn head(&self, key: &Key) -> Result<u64> {
-        let metadata = fs::metadata(self.path(key)).map_err(|e| self.failed("reading", key, &e))?;
-        Ok(metadata.len())
+        match fs::metadata(self.path(key)) {
+            Ok(found) if found.is_dir() => Err(Error::NotFound { uri: self.uri(key) }),
+            found => found.map(|m| m.len()).map_err(|e| self.failed("reading", key, &e)),
+        }
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>> {
@@ -185,8 +205,11 @@ impl Store for LocalStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
-        match fs::remove_file(self.path(key)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+            // A folder is no object.
+            Err(_) if path.is_dir() => Ok(()),
             done => done.map_err(|e| self.failed("deleting", key, &e)),
         }
     }

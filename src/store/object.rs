@@ -48,7 +48,7 @@ pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Descriptio
         let (reference, sidecar) = sums.into_ref(store.uri(key), about.clone());
         put_sidecar(store, key, sidecar).await?;
         let json = Body::Bytes(reference.to_json()?.into());
-        let at = key.with_suffix(REF_SUFFIX)?;
+        let at = key.with_suffix(REF_SUFFIX);
         if store.put(&at, json, Condition::Absent).await? == Put::Written {
             return Ok(reference);
         }
@@ -67,13 +67,13 @@ pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Descriptio
 pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
     let found = match ref_at(store, key).await {
         Ok(None) => return Ok(None),
-        Ok(Some(reference)) => read(store, &reference).await.map(|_| reference),
+        Ok(Some(reference)) => whole(store, &reference).await.map(|()| reference),
         Err(e) => Err(e),
     };
     match found {
         Ok(reference) => Ok(Some(reference)),
         Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
-            store.delete(&key.with_suffix(REF_SUFFIX)?).await?;
+            store.delete(&key.with_suffix(REF_SUFFIX)).await?;
             store.delete(key).await?;
             Ok(None)
         }
@@ -81,11 +81,17 @@ pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
     }
 }
 
+/// Fails unless the bytes are what the reference says, and can be read in chunks too.
+async fn whole(store: &dyn Store, reference: &Ref) -> Result<()> {
+    read(store, reference).await?;
+    chunks(store, reference).await.map(|_| ())
+}
+
 /// The reference that lies beside an output, unverified.
 ///
 /// It says where it was found, so a store that was moved or copied stays readable.
 pub async fn ref_at(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
-    let at = key.with_suffix(REF_SUFFIX)?;
+    let at = key.with_suffix(REF_SUFFIX);
     let json = match store.get(&at, None).await {
         Err(Error::NotFound { .. }) => return Ok(None),
         json => json?,
@@ -126,7 +132,7 @@ pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
     if !reference.chunks.is_empty() {
         return Ok(reference.chunks.clone());
     }
-    let key = Key::in_store(&reference.uri, store.url())?.with_suffix(CHUNKS_SUFFIX)?;
+    let key = Key::in_store(&reference.uri, store.url())?.with_suffix(CHUNKS_SUFFIX);
     let data = store.get(&key, None).await?;
     let crcs: Vec<u64> =
         data.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_be_bytes).collect();
@@ -188,6 +194,10 @@ fn checksums(body: &Body) -> Result<Checksums> {
     let failed = |e: std::io::Error| {
         Error::input(format!("file {} cannot be read ({e}); check the path", path.display()))
     };
+    // A pipe or a device may never end, and opening it may wait for ever.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is no regular file")));
+    }
     let mut file = File::open(path).map_err(failed)?;
     let mut sums = Checksums::default();
     let mut buffer = vec![0; 1 << 20];
@@ -202,6 +212,6 @@ fn checksums(body: &Body) -> Result<Checksums> {
 async fn put_sidecar(store: &dyn Store, key: &Key, crcs: Option<Vec<u64>>) -> Result<()> {
     let Some(crcs) = crcs else { return Ok(()) };
     let data: Vec<u8> = crcs.into_iter().flat_map(u64::to_be_bytes).collect();
-    let key = key.with_suffix(CHUNKS_SUFFIX)?;
+    let key = key.with_suffix(CHUNKS_SUFFIX);
     store.put(&key, Body::Bytes(data.into()), Condition::Always).await.map(|_| ())
 }
