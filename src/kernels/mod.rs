@@ -7,6 +7,8 @@
 
 // Loops are compiled once for each instruction set, and with them all that they call.
 #![allow(clippy::inline_always)]
+// Widths are far below 2^24.
+#![allow(clippy::cast_precision_loss)]
 
 mod activation;
 mod add;

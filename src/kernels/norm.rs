@@ -82,7 +82,6 @@ impl Loop for AddNorm<'_> {
 
 #[inline(always)]
 fn normalize(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
-    #[allow(clippy::cast_precision_loss)] // far below 2^24
     let width = x.len() as f32;
     let mean = sum(x, |x| x) / width;
     let variance = sum(x, |x| (x - mean) * (x - mean)) / width;

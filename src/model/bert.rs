@@ -285,6 +285,7 @@ fn norm_part(weights: &Weights<'_>, at: &str, names: [&str; 2], width: usize) ->
     weights.get(&[&new, &old], &[width])
 }
 
+#[allow(clippy::needless_pass_by_value)] // as map_err calls it
 fn device_failed(error: candle_core::Error) -> Error {
     Error::internal(format!("weights cannot be laid out on the device: {error}"))
 }

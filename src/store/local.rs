@@ -31,9 +31,8 @@ pub struct LocalStore {
 impl LocalStore {
     /// Opens the store at an absolute, percent-encoded path; the folder is made with the first object.
     pub fn open(path: &str) -> Result<Self> {
-        let bad = |reason: &str| {
-            Error::input(format!("store 'file://{}' {reason}", path.escape_debug()))
-        };
+        let bad =
+            |reason: &str| Error::input(format!("store 'file://{}' {reason}", path.escape_debug()));
         let decoded = percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| bad("is not UTF-8; percent-encode the path"))?;
