@@ -1,0 +1,172 @@
+"""Settings: what each variable accepts, what is said of the others, and the table in the docs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from legato.errors import SettingsError
+from legato.settings import VARIABLES, Settings
+from legato.workflow import Workflow
+
+DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
+
+VALID = {
+    "LEGATO_WORKFLOW": ("stdlib-search", "stdlib-search"),
+    "LEGATO_TASK": ("feature-extraction", "feature-extraction"),
+    "LEGATO_MODEL_ID": ("/opt/model", "/opt/model"),
+    "LEGATO_MODEL_REVISION": ("sha256:ab", "sha256:ab"),
+    "LEGATO_DATASET_ID": ("docs", "docs"),
+    "LEGATO_DATASET_VERSION": ("3", "3"),
+    "LEGATO_STORE": ("file:///data/legato/", "file:///data/legato/"),
+    "LEGATO_DEVICE": ("cuda:1", "cuda:1"),
+    "LEGATO_DTYPE": ("bfloat16", "bfloat16"),
+    "LEGATO_MAX_LENGTH": ("0128", 128),
+    "LEGATO_SHARD_RECORDS": ("1000000", 1_000_000),
+    "LEGATO_TEXT_FIELD": ("body", "body"),
+    "LEGATO_ID_FIELD": ("key", "key"),
+    "LEGATO_MAX_RECORD_BYTES": ("67108864", 64 << 20),
+    "LEGATO_NUM_THREADS": ("2", 2),
+}
+
+MALFORMED = [
+    ("LEGATO_TASK", "translation", "feature-extraction"),
+    ("LEGATO_STORE", "/data", "file:///data/legato or memory://name"),
+    ("LEGATO_STORE", "memory://", "a URL"),
+    ("LEGATO_STORE", " file:///x", "a URL"),
+    ("LEGATO_DEVICE", "gpu", "auto, cpu, cuda, cuda:N or metal"),
+    ("LEGATO_DEVICE", "cuda:", "auto, cpu, cuda, cuda:N or metal"),
+    ("LEGATO_DEVICE", "cpu\n", "auto, cpu, cuda, cuda:N or metal"),
+    ("LEGATO_DTYPE", "float64", "float32 or float16 or bfloat16"),
+    ("LEGATO_MAX_LENGTH", "0", "a whole number from 1 to 1,000,000"),
+    ("LEGATO_MAX_LENGTH", "-1", "a whole number"),
+    ("LEGATO_MAX_LENGTH", "1e3", "a whole number"),
+    ("LEGATO_MAX_LENGTH", "٣", "a whole number"),
+    ("LEGATO_MAX_LENGTH", "9" * 5000, "a whole number"),
+    ("LEGATO_SHARD_RECORDS", "1000001", "a whole number from 1 to 1,000,000"),
+    ("LEGATO_SHARD_RECORDS", "512 ", "a whole number"),
+    ("LEGATO_MAX_RECORD_BYTES", "67108865", "a whole number from 1 to 67,108,864"),
+    ("LEGATO_NUM_THREADS", "1025", "a whole number from 1 to 1,024"),
+    ("LEGATO_MODEL_ID", "/models/\udcff", "not UTF-8"),
+]
+
+
+def test_every_variable_has_a_case_here_and_a_field() -> None:
+    names = [variable.name for variable in VARIABLES]
+    assert sorted(names) == sorted(VALID)
+    assert [v.field for v in VARIABLES] == list(Settings.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_variable_sets_its_field_and_no_other(name: str) -> None:
+    raw, value = VALID[name]
+    before, after = Settings.from_env({}), Settings.from_env({name: raw})
+    changed = {f for f in Settings.__dataclass_fields__ if getattr(before, f) != getattr(after, f)}
+    field = name.removeprefix("LEGATO_").lower()
+    assert getattr(after, field) == value
+    assert changed <= {field}
+
+
+def test_defaults_are_the_same_with_and_without_an_environment() -> None:
+    assert Settings.from_env({"PATH": "/bin"}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "value", "remedy"), MALFORMED)
+def test_a_malformed_value_is_named_with_its_remedy(name: str, value: str, remedy: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name} is ")
+    assert remedy in message
+    assert len(message) < 400
+    message.encode()  # what is printed must be printable
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_an_empty_variable_counts_as_not_set(name: str) -> None:
+    assert Settings.from_env({name: ""}) == Settings()
+
+
+def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({"LEGATO_MODEL": "x", "LEGATO_STORE": "memory://s"})
+    assert "LEGATO_MODEL is not a setting" in str(caught.value)
+    assert "LEGATO_MODEL_ID" in str(caught.value)
+
+
+def test_names_of_others_are_ignored() -> None:
+    assert Settings.from_env({"LEGATOS_STORE": "x", "legato_store": "y"}) == Settings()
+
+
+def test_the_processs_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("LEGATO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LEGATO_SHARD_RECORDS", "7")
+    assert Settings.from_env().shard_records == 7
+    monkeypatch.setenv("LEGATO_SHARD_RECORDS", "8")
+    assert Settings.from_env().shard_records == 8
+    assert Settings.from_env(over={"LEGATO_SHARD_RECORDS": "9"}).shard_records == 9
+
+
+@pytest.mark.parametrize("field", ["model_id", "store", "dataset_id"])
+def test_a_required_setting_that_is_missing_is_named(field: str) -> None:
+    with pytest.raises(SettingsError, match=f"LEGATO_{field.upper()} is not set; set it"):
+        Settings().require(field)
+    assert Settings(**{field: "x"}).require(field) == "x"  # type: ignore[arg-type]
+
+
+def test_what_a_workflow_gives_its_functions_is_what_they_read() -> None:
+    workflow = Workflow(
+        name="w",
+        task="feature-extraction",
+        model="/m",
+        shard_records=9,
+        max_length=17,
+        device="cpu",
+        text_field="body",
+        id_field="key",
+    )
+    environment = workflow.environment(
+        store="memory://s", model_revision="sha256:1", dataset_id="d", dataset_version="v"
+    )
+    settings = Settings.from_env(environment)
+    assert settings == Settings(
+        workflow="w",
+        model_id="/m",
+        model_revision="sha256:1",
+        dataset_id="d",
+        dataset_version="v",
+        store="memory://s",
+        device="cpu",
+        max_length=17,
+        shard_records=9,
+        text_field="body",
+        id_field="key",
+    )
+
+
+@given(st.sampled_from([v.name for v in VARIABLES]), st.text(min_size=1, max_size=30))
+def test_any_text_is_either_read_or_refused_by_name(name: str, value: str) -> None:
+    try:
+        Settings.from_env({name: value})
+    except SettingsError as error:
+        assert str(error).startswith(f"{name} is ")  # noqa: PT017 - nothing may be raised too
+
+
+def table() -> str:
+    rows = ["| variable | meaning | default |", "|---|---|---|"]
+    for variable in VARIABLES:
+        default = f"`{variable.default}`" if variable.default is not None else ""
+        rows.append(f"| `{variable.name}` | {variable.meaning} | {default} |")
+    return "\n".join(rows)
+
+
+def test_the_documented_table_is_the_real_one() -> None:
+    written = DOCS.read_text(encoding="utf-8")
+    start = written.find("| variable |")
+    shown = written[start:].partition("\n\n")[0].strip()
+    assert shown == table(), f"put this table into {DOCS}:\n\n{table()}\n"
