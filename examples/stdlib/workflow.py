@@ -38,5 +38,6 @@ workflow = legato.Workflow(
     model=model_folder(),
     dataset=dataset,
     dataset_version=f"python-{platform.python_version()}",
+    shard_records=256,
     queries=["parse a date from text", "run a program and read what it prints"],
 )
