@@ -146,8 +146,11 @@ fn schema(data: &[u8]) -> Option<u64> {
 fn field_error(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let known = ["missing field", "unknown field", "duplicate field"];
+    // The name of an unknown field is the event's own: repeated where it is one, not where it is prose.
+    let name = text.split('`').nth(1).unwrap_or("");
+    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if known.iter().any(|start| text.starts_with(start)) {
-        text
+        if plain { text } else { "unknown field".to_owned() }
     } else {
         format!("a field has the wrong type at line {} column {}", error.line(), error.column())
     }
