@@ -124,9 +124,11 @@ impl LocalStore {
                     continue;
                 }
                 // A link to a folder is not followed: it may lead back to this one.
-                if entry.file_type()?.is_dir() {
+                let kind = entry.file_type()?;
+                let object = || (kind.is_file() || path.is_file()) && Key::parse(key).is_ok();
+                if kind.is_dir() {
                     folders.push(path);
-                } else if key.starts_with(prefix) && path.is_file() && Key::parse(key).is_ok() {
+                } else if key.starts_with(prefix) && object() {
                     keys.push(key.to_owned());
                 }
             }
