@@ -111,7 +111,7 @@ impl Engine {
         options: EncodeOptions,
         stop: &AtomicBool,
     ) -> Result<Outputs> {
-        self.run(&self.tokenizer.encode(texts, options)?, stop)
+        self.run(&self.tokenizer.encode(texts, options, stop)?, stop)
     }
 
     /// The tokenizer whose tokens this engine takes.
@@ -199,14 +199,18 @@ impl Engine {
                 )));
             }
         }
-        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocab) {
-            return Err(Error::input(format!(
-                "token id {id} is outside of the vocabulary of {vocab}"
-            )));
-        }
         let types = self.encoder.type_vocab_size();
-        if let Some(id) = tokens.type_ids.iter().find(|&&id| id as usize >= types) {
-            return Err(Error::input(format!("type id {id} is outside of the model's {types}")));
+        for (what, ids, most) in
+            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, types)]
+        {
+            // Which text, and not which token: those stay out of messages.
+            if let Some(at) = ids.iter().position(|&id| id as usize >= most) {
+                return Err(Error::input(format!(
+                    "text {} has a {what} id outside of the {most} that the model knows; encode it with \
+                     the model's own tokenizer",
+                    tokens.text_of(at)
+                )));
+            }
         }
         Ok(())
     }

@@ -1,3 +1,5 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokenizers::{PostProcessor, PostProcessorWrapper, TruncationDirection};
 
 use crate::error::{Error, Result};
@@ -15,9 +17,12 @@ pub(super) struct Exact {
 
 impl Exact {
     pub(super) fn from_bytes(data: &[u8]) -> Result<Self> {
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(data).map_err(|e| {
-            Error::model("tokenizer.json", format!("it cannot be read ({e}); export it again"))
-        })?;
+        let bad = |reason: &str| {
+            Error::model("tokenizer.json", format!("it cannot be read ({reason}); export it again"))
+        };
+        let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(data))
+            .ok_or_else(|| bad("its parts do not fit together"))?
+            .map_err(|e| bad(&e.to_string()))?;
         tokenizer
             .with_truncation(None)
             .map_err(|e| Error::internal(format!("tokenizers refused no truncation ({e})")))?;
@@ -36,16 +41,25 @@ impl Exact {
         self.post.as_ref().map_or(0, |post| post.added_tokens(false))
     }
 
-    /// Encodes one text to ids and type ids, and says whether it was cut.
+    /// Encodes one text to ids and type ids, and says whether it was cut; `None` if it cannot be encoded.
+    ///
+    /// The crate's message could quote the text, so it is not passed on.
     pub(super) fn encode(
         &self,
         text: &str,
         max_length: Option<usize>,
         add_special_tokens: bool,
-    ) -> Result<(Vec<u32>, Vec<u32>, bool)> {
-        // The crate's message could quote the text, so it is not passed on.
-        let failed = |_| Error::input("a text cannot be encoded by this tokenizer");
-        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+    ) -> Option<(Vec<u32>, Vec<u32>, bool)> {
+        contained(|| self.encode_or_panic(text, max_length, add_special_tokens))?.ok()
+    }
+
+    fn encode_or_panic(
+        &self,
+        text: &str,
+        max_length: Option<usize>,
+        add_special_tokens: bool,
+    ) -> tokenizers::Result<(Vec<u32>, Vec<u32>, bool)> {
+        let mut encoding = self.tokenizer.encode_fast(text, false)?;
         let mut truncated = false;
         if let Some(max) = max_length {
             let room = max.saturating_sub(if add_special_tokens { self.added() } else { 0 });
@@ -54,8 +68,13 @@ impl Exact {
             encoding.take_overflowing();
         }
         if let Some(post) = &self.post {
-            encoding = post.process(encoding, None, add_special_tokens).map_err(failed)?;
+            encoding = post.process(encoding, None, add_special_tokens)?;
         }
         Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec(), truncated))
     }
+}
+
+/// The crate panics on some definitions, when it reads or when it uses them: `None` then.
+fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }

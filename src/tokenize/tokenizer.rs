@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::exact::Exact;
@@ -60,11 +62,13 @@ impl Tokenizer {
         self.exact.vocab_size()
     }
 
-    /// Encodes `texts` in parallel on the current rayon pool, in their order.
+    /// Encodes `texts` in parallel on the current rayon pool, in their order; `stop` is looked at between
+    /// texts.
     pub fn encode<S: AsRef<str> + Sync>(
         &self,
         texts: &[S],
         options: EncodeOptions,
+        stop: &AtomicBool,
     ) -> Result<Tokens> {
         let max_length =
             if options.truncation { options.max_length.or(self.max_length) } else { None };
@@ -77,11 +81,23 @@ impl Tokenizer {
         }
         let parts = texts
             .par_chunks(TEXTS_PER_TASK)
-            .map(|chunk| {
+            .enumerate()
+            .map(|(task, chunk)| {
                 let mut part = Tokens::default();
-                for text in chunk {
-                    let (ids, type_ids, truncated) =
-                        self.exact.encode(text.as_ref(), max_length, options.add_special_tokens)?;
+                for (offset, text) in chunk.iter().enumerate() {
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(Error::Stopped);
+                    }
+                    let (ids, type_ids, truncated) = self
+                        .exact
+                        .encode(text.as_ref(), max_length, options.add_special_tokens)
+                        .ok_or_else(|| {
+                            let index = task * TEXTS_PER_TASK + offset;
+                            Error::input(format!(
+                                "text {index} cannot be encoded by this tokenizer; leave it out, or check \
+                                 that tokenizer.json is whole and has a token for what is unknown"
+                            ))
+                        })?;
                     part.push(&ids, &type_ids, truncated)?;
                 }
                 Ok(part)

@@ -31,6 +31,16 @@ impl Tokens {
         self.lengths.is_empty()
     }
 
+    /// Index of the text that the token at `position` belongs to.
+    #[must_use]
+    pub fn text_of(&self, position: usize) -> usize {
+        let ends = self.lengths.iter().scan(0, |end, &length| {
+            *end += length as usize;
+            Some(*end)
+        });
+        ends.take_while(|&end| end <= position).count()
+    }
+
     /// Adds one text.
     pub fn push(&mut self, ids: &[u32], type_ids: &[u32], truncated: bool) -> Result<()> {
         let length = u32::try_from(ids.len())
