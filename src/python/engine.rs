@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use numpy::PyArray2;
 use pyo3::prelude::*;
 
+use super::arguments::Count;
 use super::files::ModelFiles;
 use super::tokenizer::Tokenizer;
 use super::tokens::Tokens;
@@ -105,9 +106,10 @@ impl Engine {
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
-        max_length: Option<usize>,
+        max_length: Option<Count>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let texts = texts::extract(texts)?;
+        let max_length = max_length.map(|n| n.0);
         let options = EncodeOptions { max_length, ..EncodeOptions::default() };
         let outputs = enter::compute(py, |stop| self.inner.encode_and_run(&texts, options, stop))?;
         matrix(py, outputs, texts.len())

@@ -8,6 +8,7 @@ use numpy::{PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
+use super::arguments::Text;
 use super::errors::input;
 use super::{arrays, enter};
 use crate::format::{self, Cells, Column, Entry, Tensor};
@@ -28,7 +29,7 @@ use crate::format::{self, Cells, Column, Entry, Tensor};
 pub(super) fn write_safetensors<'py>(
     py: Python<'py>,
     tensors: &Bound<'py, PyDict>,
-    metadata: Option<HashMap<String, String>>,
+    metadata: Option<HashMap<Text, Text>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let numpy = py.import("numpy")?;
     let mut named: Vec<(String, &'static str, Vec<usize>, Bound<'py, PyBytes>)> = Vec::new();
@@ -39,7 +40,12 @@ pub(super) fn write_safetensors<'py>(
         let dtype_name: String = dtype.getattr("name")?.extract()?;
         let dtype_name = enter::quick(py, || Tensor::dtype_named(&dtype_name))?;
         let data = array.call_method1("astype", (dtype,))?.call_method0("tobytes")?.cast_into()?;
-        named.push((name.extract()?, dtype_name, array.getattr("shape")?.extract()?, data));
+        named.push((
+            name.extract::<Text>()?.0,
+            dtype_name,
+            array.getattr("shape")?.extract()?,
+            data,
+        ));
     }
     let views: Vec<(&str, Tensor<'_>)> = named
         .iter()
@@ -48,6 +54,7 @@ pub(super) fn write_safetensors<'py>(
             (name.as_str(), Tensor { dtype, shape: shape.clone(), data })
         })
         .collect();
+    let metadata = metadata.map(|pairs| pairs.into_iter().map(|(k, v)| (k.0, v.0)).collect());
     let data = enter::quick(py, || format::write_tensors(&views, metadata))?;
     Ok(PyBytes::new(py, &data))
 }
@@ -103,11 +110,11 @@ pub(super) fn read_safetensors<'py>(
 pub(super) fn write_parquet<'py>(
     py: Python<'py>,
     columns: &Bound<'py, PyDict>,
-    metadata: Option<HashMap<String, String>>,
+    metadata: Option<HashMap<Text, Text>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut named = Vec::with_capacity(columns.len());
     for (name, values) in columns {
-        let name: String = name.extract()?;
+        let name = name.extract::<Text>()?.0;
         let cells = cells(&values).ok_or_else(|| {
             let reason = format!(
                 "column '{name}' must be a list of str, or an int64 or float32 array of one dimension, \
@@ -117,7 +124,8 @@ pub(super) fn write_parquet<'py>(
         })?;
         named.push((name, cells));
     }
-    let mut metadata: Vec<(String, String)> = metadata.unwrap_or_default().into_iter().collect();
+    let metadata = metadata.unwrap_or_default().into_iter();
+    let mut metadata: Vec<(String, String)> = metadata.map(|(k, v)| (k.0, v.0)).collect();
     metadata.sort_unstable();
     let data = enter::quick(py, || format::write_parquet(named, metadata))?;
     Ok(PyBytes::new(py, &data))
@@ -170,5 +178,5 @@ fn cells(values: &Bound<'_, PyAny>) -> Option<Cells> {
     if let Ok(array) = values.extract::<PyReadonlyArray1<'_, i64>>() {
         return Some(Cells::Integers(array.as_array().to_vec()));
     }
-    values.cast::<PyList>().ok()?.extract().ok().map(Cells::Strings)
+    values.extract().ok().map(Cells::Strings)
 }

@@ -5,6 +5,7 @@
 // pyo3 hands over what it converts by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod arguments;
 mod arrays;
 mod engine;
 mod enter;

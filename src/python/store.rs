@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::arguments::Text;
 use super::enter;
 use super::errors::{input, to_python};
 use super::reference::Ref;
@@ -31,8 +32,8 @@ impl Store {
     /// Raises:
     ///     InputError: the URL is not of such a form, or names a file.
     #[staticmethod]
-    fn open(py: Python<'_>, url: &str) -> PyResult<Self> {
-        Ok(Self { inner: enter::quick(py, || store::open(url))? })
+    fn open(py: Python<'_>, url: Text) -> PyResult<Self> {
+        Ok(Self { inner: enter::quick(py, || store::open(&url.0))? })
     }
 
     /// URL of the store, without a slash at its end.
@@ -61,7 +62,7 @@ impl Store {
     fn put(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: Text,
         data: &[u8],
         media_type: &str,
         records: Option<u64>,
@@ -71,7 +72,7 @@ impl Store {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
         let body = Body::Bytes(Bytes::copy_from_slice(data));
         let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(key)?, body, about).await
+            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
         Ok(Ref { inner })
     }
@@ -81,7 +82,7 @@ impl Store {
     fn put_file(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: Text,
         path: PathBuf,
         media_type: &str,
         records: Option<u64>,
@@ -89,7 +90,7 @@ impl Store {
         let about =
             Description { media_type: media_type.to_owned(), records, ..Description::default() };
         let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(key)?, Body::File(path), about).await
+            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, Body::File(path), about).await
         })?;
         Ok(Ref { inner })
     }
@@ -102,7 +103,7 @@ impl Store {
     fn commit(
         &self,
         py: Python<'_>,
-        key: &str,
+        key: Text,
         data: &[u8],
         media_type: &str,
         records: Option<u64>,
@@ -112,7 +113,7 @@ impl Store {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
         let data = Bytes::copy_from_slice(data);
         let inner = enter::io(py, async {
-            store::commit(self.inner.as_ref(), &Key::parse(key)?, data, about).await
+            store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
         })?;
         Ok(Ref { inner })
     }
@@ -120,9 +121,9 @@ impl Store {
     /// Return the reference of a finished, intact output, or None.
     ///
     /// An output that is damaged is removed, so that it can be made again.
-    fn find(&self, py: Python<'_>, key: &str) -> PyResult<Option<Ref>> {
+    fn find(&self, py: Python<'_>, key: Text) -> PyResult<Option<Ref>> {
         let found =
-            enter::io(py, async { store::find(self.inner.as_ref(), &Key::parse(key)?).await })?;
+            enter::io(py, async { store::find(self.inner.as_ref(), &Key::parse(&key.0)?).await })?;
         Ok(found.map(|inner| Ref { inner }))
     }
 
@@ -151,8 +152,8 @@ impl Store {
         let data = if let Ok(reference) = source.cast::<Ref>() {
             let reference = &reference.get().inner;
             enter::io(py, store::read(self.inner.as_ref(), reference))?
-        } else if let Ok(key) = source.extract::<&str>() {
-            enter::io(py, async { self.inner.get(&Key::parse(key)?, None).await })?
+        } else if let Ok(key) = source.extract::<Text>() {
+            enter::io(py, async { self.inner.get(&Key::parse(&key.0)?, None).await })?
         } else {
             return Err(input(py, "give a Ref or a key"));
         };
@@ -167,9 +168,9 @@ impl Store {
     }
 
     /// Say whether there is an object under a key.
-    fn exists(&self, py: Python<'_>, key: &str) -> PyResult<bool> {
+    fn exists(&self, py: Python<'_>, key: Text) -> PyResult<bool> {
         enter::io(py, async {
-            match self.inner.head(&Key::parse(key)?).await {
+            match self.inner.head(&Key::parse(&key.0)?).await {
                 Err(Error::NotFound { .. }) => Ok(false),
                 head => head.map(|_| true),
             }
@@ -183,8 +184,8 @@ impl Store {
     }
 
     /// Remove an object; it is no error if there is none.
-    fn delete(&self, py: Python<'_>, key: &str) -> PyResult<()> {
-        enter::io(py, async { self.inner.delete(&Key::parse(key)?).await })
+    fn delete(&self, py: Python<'_>, key: Text) -> PyResult<()> {
+        enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?).await })
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
@@ -219,6 +220,8 @@ impl Chunks {
         let Some(crc) = crc else { return Ok(None) };
         let read = store::read_chunk(self.store.as_ref(), &self.reference, index, crc);
         let data: Result<Bytes, PyErr> = enter::io(py, read);
-        Ok(Some(PyBytes::new(py, &data?)))
+        // After a failure there is no next chunk: one that is left out must not go unseen.
+        let data = data.inspect_err(|_| self.next.store(u64::MAX / 2, Ordering::Relaxed))?;
+        Ok(Some(PyBytes::new(py, &data)))
     }
 }

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PySequence, PyString};
+use pyo3::types::{PyBytes, PySequence, PyString};
 
 use super::errors::input;
 
@@ -12,13 +12,16 @@ pub(super) fn extract(texts: &Bound<'_, PyAny>) -> PyResult<Vec<PyBackedStr>> {
     if let Ok(text) = texts.cast::<PyString>() {
         return Ok(vec![borrow(text, 0)?]);
     }
-    let Ok(sequence) = texts.cast::<PySequence>() else {
+    // bytes are a sequence too, an empty one of no texts.
+    let sequence = texts.cast::<PySequence>().ok().filter(|s| !s.is_instance_of::<PyBytes>());
+    let Some(sequence) = sequence else {
         return Err(input(
             py,
             format!("texts must be a str or a sequence of str, not {}", kind(texts)),
         ));
     };
-    let mut borrowed = Vec::with_capacity(sequence.len()?);
+    // A length is a claim (`range(10**12)` has one): memory is taken as texts come.
+    let mut borrowed = Vec::with_capacity(sequence.len()?.min(1 << 12));
     for (index, item) in sequence.try_iter()?.enumerate() {
         let item = item?;
         let text = item

@@ -1,5 +1,6 @@
 use pyo3::prelude::*;
 
+use super::arguments::Count;
 use super::errors::input;
 use crate::runtime;
 
@@ -13,7 +14,8 @@ use crate::runtime;
 ///     InputError: the number is out of range.
 #[pyfunction]
 #[pyo3(signature = (threads))]
-pub(super) fn set_num_threads(py: Python<'_>, threads: Option<usize>) -> PyResult<()> {
+pub(super) fn set_num_threads(py: Python<'_>, threads: Option<Count>) -> PyResult<()> {
+    let threads = threads.map(|n| n.0);
     match threads {
         Some(n) if !(1..=1024).contains(&n) => {
             Err(input(py, format!("threads is {n}, it must be 1 to 1024")))

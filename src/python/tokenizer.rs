@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::arguments::Count;
 use super::tokens::Tokens;
 use super::{enter, texts};
-use crate::error::Error;
 use crate::hub::ModelFiles;
 use crate::tokenize::{self, EncodeOptions};
 
@@ -34,7 +34,8 @@ impl Tokenizer {
     ///     ModelError: the definition cannot be read.
     #[staticmethod]
     #[pyo3(signature = (data, *, max_length = None))]
-    fn from_bytes(py: Python<'_>, data: &[u8], max_length: Option<usize>) -> PyResult<Self> {
+    fn from_bytes(py: Python<'_>, data: &[u8], max_length: Option<Count>) -> PyResult<Self> {
+        let max_length = max_length.map(|n| n.0);
         let inner = enter::quick(py, || tokenize::Tokenizer::from_bytes(data, max_length))?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -49,13 +50,10 @@ impl Tokenizer {
     ///     ModelError: the file is missing, or cannot be read.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_length = None))]
-    fn from_file(py: Python<'_>, path: PathBuf, max_length: Option<usize>) -> PyResult<Self> {
+    fn from_file(py: Python<'_>, path: PathBuf, max_length: Option<Count>) -> PyResult<Self> {
+        let max_length = max_length.map(|n| n.0);
         let inner = enter::quick(py, || {
-            let data = std::fs::read(&path).map_err(|e| {
-                let reason = format!("the tokenizer cannot be read ({e}); check the path");
-                Error::model(path.display().to_string(), reason)
-            })?;
-            tokenize::Tokenizer::from_bytes(&data, max_length)
+            tokenize::Tokenizer::from_bytes(&ModelFiles::tokenizer_file(&path)?, max_length)
         })?;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -70,7 +68,8 @@ impl Tokenizer {
     ///     ModelError: the folder is not a whole model, or the definition cannot be read.
     #[staticmethod]
     #[pyo3(signature = (path, *, max_length = None))]
-    fn from_dir(py: Python<'_>, path: PathBuf, max_length: Option<usize>) -> PyResult<Self> {
+    fn from_dir(py: Python<'_>, path: PathBuf, max_length: Option<Count>) -> PyResult<Self> {
+        let max_length = max_length.map(|n| n.0);
         let inner = enter::quick(py, || {
             let files = ModelFiles::from_dir(&path)?;
             let limit = files.sentence_config()?.max_length;
@@ -116,12 +115,13 @@ impl Tokenizer {
         py: Python<'_>,
         texts: &Bound<'_, PyAny>,
         truncation: bool,
-        max_length: Option<usize>,
+        max_length: Option<Count>,
         add_special_tokens: bool,
     ) -> PyResult<Tokens> {
         let texts = texts::extract(texts)?;
+        let max_length = max_length.map(|n| n.0);
         let options = EncodeOptions { truncation, max_length, add_special_tokens };
-        let tokens = enter::compute(py, |_| self.inner.encode(&texts, options))?;
+        let tokens = enter::compute(py, |stop| self.inner.encode(&texts, options, stop))?;
         Ok(Tokens { inner: tokens })
     }
 

@@ -2,9 +2,13 @@ use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::arguments::Count;
 use super::{arrays, enter, errors::input};
 use crate::format;
 use crate::tokenize;
+
+/// Most cells of a padded matrix: 16 GiB. A greater one is a mistake, which must not end the process.
+const MATRIX: usize = 1 << 31;
 
 /// Token ids of B texts, flat: N tokens in all, without padding.
 #[pyclass(frozen, module = "legato._native")]
@@ -64,11 +68,11 @@ impl Tokens {
     fn pad<'py>(
         &self,
         py: Python<'py>,
-        to: Option<usize>,
+        to: Option<Count>,
         multiple_of: usize,
         pad_id: u32,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let tokens = &self.inner;
+        let (tokens, to) = (&self.inner, to.map(|n| n.0));
         let longest = tokens.lengths.iter().copied().max().unwrap_or(0) as usize;
         if to.is_some_and(|to| to < longest) {
             let reason =
@@ -76,15 +80,21 @@ impl Tokens {
             return Err(input(py, reason));
         }
         let width = to.unwrap_or(longest).checked_next_multiple_of(multiple_of);
-        let size = width.and_then(|width| width.checked_mul(tokens.len())).filter(|&n| n < 1 << 40);
-        let (Some(width), Some(size)) = (width, size) else {
+        let size = width.and_then(|width| width.checked_mul(tokens.len()));
+        let filled = |value: i64| {
+            let mut values = Vec::new();
+            values.try_reserve_exact(size.filter(|&n| n <= MATRIX)?).ok()?;
+            values.resize(size?, value);
+            Some(values)
+        };
+        let (Some(width), Some(mut ids), Some(mut mask), Some(mut types)) =
+            (width, filled(pad_id.into()), filled(0), filled(0))
+        else {
             return Err(input(
                 py,
-                "multiple_of must be positive, and the matrix must fit in memory",
+                "multiple_of must be positive, and the matrix must fit in memory; pad fewer texts at once",
             ));
         };
-        let mut ids = vec![i64::from(pad_id); size];
-        let (mut mask, mut types) = (vec![0i64; size], vec![0i64; size]);
         let mut start = 0;
         for (row, &length) in tokens.lengths.iter().enumerate() {
             let (length, at) = (length as usize, row * width);
