@@ -218,6 +218,10 @@ def _stored(
 def _store_file(store: Store, path: Path) -> _Source:
     # Before the file is copied: a file of an unknown kind would be refused by Ingestion.
     kind_of(path.name)
+    if path.exists() and not path.is_file():
+        # It is read twice, so a pipe will not do.
+        msg = f"input {path} is no regular file; save it to one"
+        raise InputError(msg)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -229,7 +233,7 @@ def _store_file(store: Store, path: Path) -> _Source:
     key = f"inputs/{digest.hexdigest()}/data{path.suffix.lower()}"
     ref = store.put_file(key, path)
     if ref.sha256 != digest.hexdigest():
-        # A pipe, or somebody is writing: what is stored is not what its key says.
+        # What is stored is not what its key says.
         store.delete(key)
         msg = f"input {path} changed while it was read; give a file that stays as it is"
         raise InputError(msg)
