@@ -19,7 +19,8 @@ def report(workflow: Workflow, run: Run) -> str:
 def _headline(workflow: Workflow, run: Run) -> Iterator[str]:
     records = int(run.counts["ingestion"]["in"])
     rate = records / run.seconds
-    took = f"{records:,} records in {run.seconds:.1f} s ({rate:,.0f} records/s)"
+    noun = "record" if records == 1 else "records"
+    took = f"{records:,} {noun} in {run.seconds:.1f} s ({rate:,.0f} records/s)"
     yield f"{workflow.name}: {run.status}, {took}"
     tasks = sum(int(counts.get("tasks", 1)) for counts in run.counts.values())
     cached = sum(int(counts["cached"]) for counts in run.counts.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import uuid
@@ -33,7 +34,8 @@ def main(arguments: argparse.Namespace) -> int:
         staged.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         staged.replace(path)
     except OSError as error:
-        staged.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            staged.unlink()
         msg = f"{path} cannot be written ({error.strerror}); give another folder with -o"
         raise AccessDeniedError(msg) from None
     sys.stdout.write(f"{path}\n")
