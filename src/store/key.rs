@@ -12,6 +12,11 @@ pub(super) const RESERVED: &AsciiSet =
 const KEY_BYTES: usize = 1000;
 /// Longest part between two slashes, as in most file systems; room for a suffix is left.
 const PART_BYTES: usize = 240;
+/// An output's reference lies beside it under this suffix, and says that it is whole.
+pub const REF_SUFFIX: &str = ".ref";
+/// Chunk CRCs of an object that has too many for its reference.
+pub(super) const CHUNKS_SUFFIX: &str = ".chunks";
+const SUFFIXES: [&str; 2] = [REF_SUFFIX, CHUNKS_SUFFIX];
 
 /// The name of an object in its store: parts separated by slashes, none of them empty, `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,11 +27,15 @@ impl Key {
     pub fn parse(key: &str) -> Result<Self> {
         let bad =
             |reason: &str| Err(Error::input(format!("key '{}' {reason}", key.escape_debug())));
-        if key.len() > KEY_BYTES {
+        let stem = SUFFIXES.iter().find_map(|suffix| key.strip_suffix(suffix)).unwrap_or(key);
+        if stem.len() > KEY_BYTES {
             return Err(Error::input(format!(
                 "a key has {} bytes, the limit is {KEY_BYTES}",
-                key.len()
+                stem.len()
             )));
+        }
+        if stem.split('/').any(|part| part.len() > PART_BYTES) {
+            return bad("has a part that is longer than 240 bytes");
         }
         if key.chars().any(|c| c.is_control() || c == '\\') {
             return bad("has a control character or a backslash");
@@ -37,9 +46,6 @@ impl Key {
             }
             if part.starts_with(".legato-") {
                 return bad("has a part that starts with '.legato-', which is reserved");
-            }
-            if part.len() > PART_BYTES {
-                return bad("has a part that is longer than 240 bytes");
             }
         }
         Ok(Self(key.to_owned()))

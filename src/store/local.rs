@@ -97,6 +97,10 @@ impl LocalStore {
         let bytes = file.metadata()?.len();
         let range = range.unwrap_or(0..bytes);
         let length = range.end.min(bytes).saturating_sub(range.start);
+        // Nothing is read past the end, where an offset may be more than the system takes.
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
         if range.start > 0 {
             file.seek(SeekFrom::Start(range.start))?;
         }

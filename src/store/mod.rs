@@ -8,8 +8,8 @@ mod object;
 mod open;
 
 pub use contract::{Body, Condition, Put, Store};
-pub use key::Key;
+pub use key::{Key, REF_SUFFIX};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use object::{REF_SUFFIX, chunks, commit, find, put, read, read_chunk, ref_at};
+pub use object::{chunks, commit, find, put, read, read_chunk, ref_at};
 pub use open::open;

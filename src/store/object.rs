@@ -6,16 +6,12 @@ use std::io::Read as _;
 use bytes::Bytes;
 
 use super::contract::{Body, Condition, Put, Store};
-use super::key::Key;
+use super::key::{CHUNKS_SUFFIX, Key, REF_SUFFIX};
 use crate::error::{Error, Result};
 use crate::reference::{Checksums, Description, Ref, combine, crc, crc_text};
 
-/// The object that says an output is whole lies beside it under this suffix.
-pub const REF_SUFFIX: &str = ".ref";
 /// Times that a commit starts again when what it met is gone a moment later.
 const COMMIT_ATTEMPTS: u32 = 4;
-/// Chunk CRCs of an object that has too many for its reference.
-const CHUNKS_SUFFIX: &str = ".chunks";
 
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {

@@ -1,0 +1,232 @@
+//! What every store does: one suite, run against each of them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use legato::reference::Description;
+use legato::store::{self, Body, Condition, Key, LocalStore, MemoryStore, Put};
+use legato::{Error, Store};
+use tempfile::TempDir;
+
+/// A fresh store, and the folder that has to live as long as it.
+pub(crate) struct Fresh {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) folder: Option<TempDir>,
+}
+
+pub(crate) fn memory() -> Fresh {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("core-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    Fresh { store: MemoryStore::named(&name), folder: None }
+}
+
+pub(crate) fn local() -> Fresh {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path().to_str().unwrap()).unwrap();
+    Fresh { store: Arc::new(store), folder: Some(folder) }
+}
+
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// Runs a test against a fresh store of each kind.
+pub(crate) fn on_each(test: impl AsyncFn(&dyn Store)) {
+    for fresh in [memory(), local()] {
+        run(test(fresh.store.as_ref()));
+    }
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    Key::parse(text).unwrap()
+}
+
+pub(crate) fn body(data: &[u8]) -> Body {
+    Body::Bytes(Bytes::copy_from_slice(data))
+}
+
+pub(crate) fn about() -> Description {
+    Description { media_type: "text/plain".into(), ..Description::default() }
+}
+
+pub(crate) async fn write(store: &dyn Store, at: &str, data: &[u8]) {
+    assert_eq!(store.put(&key(at), body(data), Condition::Always).await.unwrap(), Put::Written);
+}
+
+#[test]
+fn bytes_come_back_whole_and_in_ranges() {
+    on_each(async |store| {
+        write(store, "a/b", b"0123456789").await;
+        let at = key("a/b");
+        assert_eq!(store.head(&at).await.unwrap(), 10);
+        assert_eq!(store.get(&at, None).await.unwrap(), "0123456789");
+        let (backwards, past) = (std::ops::Range { start: 5, end: 2 }, u64::MAX - 1..u64::MAX);
+        for (range, part) in [
+            (0..10, "0123456789"),
+            (2..5, "234"),
+            (4..4, ""),
+            (8..1000, "89"),
+            (0..u64::MAX, "0123456789"),
+            (10..12, ""),
+            (backwards, ""),
+            (past, ""),
+        ] {
+            assert_eq!(store.get(&at, Some(range.clone())).await.unwrap(), part, "{range:?}");
+        }
+    });
+}
+
+#[test]
+fn a_write_replaces_unless_it_asks_for_an_absent_key() {
+    on_each(async |store| {
+        let at = key("k");
+        let absent = Condition::Absent;
+        assert_eq!(store.put(&at, body(b"one"), absent).await.unwrap(), Put::Written);
+        assert_eq!(store.put(&at, body(b"two"), absent).await.unwrap(), Put::Exists);
+        assert_eq!(store.get(&at, None).await.unwrap(), "one");
+        write(store, "k", b"").await;
+        assert_eq!(store.head(&at).await.unwrap(), 0);
+        assert_eq!(store.get(&at, None).await.unwrap(), "");
+        store.delete(&at).await.unwrap();
+        assert_eq!(store.put(&at, body(b"three"), absent).await.unwrap(), Put::Written);
+    });
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    on_each(async |store| {
+        write(store, "folder/object", b"x").await;
+        // Neither a folder of objects nor something below an object is an object.
+        for missing in ["none", "folder", "folder/none", "folder/object/below"] {
+            let at = key(missing);
+            for result in [
+                store.get(&at, None).await.map(|_| ()),
+                store.get(&at, Some(0..1)).await.map(|_| ()),
+                store.head(&at).await.map(|_| ()),
+            ] {
+                assert!(matches!(result, Err(Error::NotFound { .. })), "{missing}: {result:?}");
+            }
+            store.delete(&at).await.unwrap();
+            assert_eq!(store::find(store, &at).await.unwrap(), None, "{missing}");
+        }
+        assert_eq!(store.get(&key("folder/object"), None).await.unwrap(), "x");
+    });
+}
+
+#[test]
+fn lists_by_prefix_in_order() {
+    on_each(async |store| {
+        assert!(store.list("").await.unwrap().is_empty());
+        for at in ["b", "a/2", "a/1", "a/c/3", "ab/4", "a-b"] {
+            write(store, at, b"x").await;
+        }
+        let all = ["a-b", "a/1", "a/2", "a/c/3", "ab/4", "b"];
+        assert_eq!(store.list("").await.unwrap(), all);
+        assert_eq!(store.list("a/").await.unwrap(), ["a/1", "a/2", "a/c/3"]);
+        assert_eq!(store.list("a").await.unwrap(), &all[..5]);
+        assert_eq!(store.list("a/c/3").await.unwrap(), ["a/c/3"]);
+        for nothing in ["a/c/3/", "c", "/", "../", "a//"] {
+            assert!(store.list(nothing).await.unwrap().is_empty(), "{nothing}");
+        }
+        store.delete(&key("a/1")).await.unwrap();
+        assert_eq!(store.list("a/").await.unwrap(), ["a/2", "a/c/3"]);
+    });
+}
+
+#[test]
+fn keys_of_every_alphabet_survive_the_reference() {
+    let long = "x".repeat(240);
+    let deep = format!("{}z", "y/".repeat(499));
+    let keys = [
+        "a b/c  d",
+        "ü/東京/🙂",
+        "100%/50%25",
+        "a?b#c&d=e+f",
+        "%2e%2e/x",
+        "..a/b..",
+        ".ref",
+        "e\u{301}",
+        "é",
+        "<\"'`>{}|^~[]",
+        "file:/x",
+        &long,
+        &deep,
+    ];
+    on_each(async |store| {
+        for (i, at) in keys.iter().enumerate() {
+            let data = format!("object {i}");
+            let reference =
+                store::commit(store, &key(at), Bytes::from(data.clone()), about()).await.unwrap();
+            assert!(reference.uri.is_ascii(), "{}", reference.uri);
+            assert_eq!(store::read(store, &reference).await.unwrap(), data, "{at}");
+            assert_eq!(store::find(store, &key(at)).await.unwrap(), Some(reference), "{at}");
+        }
+        let listed = store.list("").await.unwrap();
+        assert_eq!(listed.len(), 2 * keys.len());
+        for at in &keys {
+            assert!(listed.iter().any(|listed| listed == at), "{at}");
+        }
+    });
+}
+
+#[test]
+fn a_file_is_stored_like_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source");
+    let data: Vec<u8> = (0..3 << 20).map(|i: u32| (i % 251) as u8).collect();
+    std::fs::write(&path, &data).unwrap();
+    on_each(async |store| {
+        let from_file =
+            store::put(store, &key("k"), Body::File(path.clone()), about()).await.unwrap();
+        let from_bytes = store::put(store, &key("k"), body(&data), about()).await.unwrap();
+        assert_eq!(from_file, from_bytes);
+        assert_eq!(store::read(store, &from_file).await.unwrap(), data);
+    });
+}
+
+#[test]
+fn only_a_regular_file_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
+    // SAFETY: `name` is a C string that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    on_each(async |store| {
+        for path in
+            [folder.path().to_owned(), folder.path().join("none"), pipe.clone(), "/dev/zero".into()]
+        {
+            let put = store::put(store, &key("k"), Body::File(path.clone()), about()).await;
+            assert!(matches!(put, Err(Error::Input { .. })), "{}: {put:?}", path.display());
+        }
+        assert!(store.list("").await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn urls_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let in_a_file = format!("file://{}", file.display());
+    for (url, said) in [
+        ("", "not known"),
+        ("/tmp/x", "not known"),
+        ("s3://bucket", "not known"),
+        ("file://relative/x", "no absolute path"),
+        ("file://", "no absolute path"),
+        ("file:///", "no absolute path"),
+        ("file:///%ff", "not UTF-8"),
+        ("file:///a%00b", "control character"),
+        ("file:///a%0ab", "control character"),
+        ("memory://", "name of a memory store"),
+        ("memory://a/b", "name of a memory store"),
+        (in_a_file.as_str(), "is a file"),
+    ] {
+        match store::open(url) {
+            Err(Error::Input { reason }) => assert!(reason.contains(said), "{url}: {reason}"),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
