@@ -69,8 +69,9 @@ pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
     match found {
         Ok(reference) => Ok(Some(reference)),
         Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
-            store.delete(&key.with_suffix(REF_SUFFIX)).await?;
+            // The object first: damaged and without a `.ref`, it would be adopted as it is.
             store.delete(key).await?;
+            store.delete(&key.with_suffix(REF_SUFFIX)).await?;
             Ok(None)
         }
         Err(other) => Err(other),

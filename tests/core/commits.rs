@@ -1,9 +1,12 @@
 //! Outputs are written once: what a retry, a race, damage and a later legato do to `commit` and `find`.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Barrier};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use legato::store::{self, Condition, REF_SUFFIX};
+use legato::store::{self, Body, Condition, Key, Put, REF_SUFFIX};
 use legato::{Error, Ref, Store};
 
 use crate::stores::{Fresh, about, body, key, local, memory, on_each, run, write};
@@ -128,7 +131,7 @@ fn a_store_that_was_copied_stays_readable() {
 }
 
 /// What each of `WRITERS` threads got that committed at the same time.
-fn race(store: &Arc<dyn Store>) -> Vec<Ref> {
+fn race(store: &Arc<dyn Store>) -> Vec<Result<Ref, Error>> {
     const WRITERS: usize = 12;
     let start = Arc::new(Barrier::new(WRITERS));
     let writers = (0..WRITERS).map(|i| {
@@ -137,7 +140,7 @@ fn race(store: &Arc<dyn Store>) -> Vec<Ref> {
             // Unlike in content and length, so that a mixture would show.
             let data = Bytes::from(vec![u8::try_from(i).unwrap(); 50_000 + i]);
             start.wait();
-            run(store::commit(store.as_ref(), &key("k"), data, about())).unwrap()
+            run(store::commit(store.as_ref(), &key("k"), data, about()))
         })
     });
     let writers: Vec<_> = writers.collect();
@@ -149,7 +152,7 @@ fn of_concurrent_commits_one_wins() {
     for _ in 0..8 {
         for fresh in [memory(), local()] {
             let store = &fresh.store;
-            let refs = race(store);
+            let refs: Vec<Ref> = race(store).into_iter().map(Result::unwrap).collect();
             assert!(refs.iter().all(|reference| *reference == refs[0]), "{refs:?}");
             let data = run(store::read(store.as_ref(), &refs[0])).unwrap();
             assert_eq!(data.len(), 50_000 + usize::from(data[0]));
@@ -181,4 +184,103 @@ fn readers_never_see_a_part_of_a_write() {
 #[test]
 fn the_suffix_of_a_ref_is_part_of_the_format() {
     assert_eq!(REF_SUFFIX, ".ref");
+}
+
+#[test]
+fn concurrent_repairs_never_adopt_the_damage() {
+    for _ in 0..20 {
+        for fresh in [memory(), local()] {
+            let store = &fresh.store;
+            run(commit(store.as_ref(), "k", "first"));
+            run(write(store.as_ref(), "k", b"damaged"));
+            // A repair may take away what another one has just made; both are then tried again.
+            race(store).into_iter().for_each(|result| match result {
+                Ok(_) | Err(Error::Unavailable { .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            });
+            let last = run(commit(store.as_ref(), "k", "last"));
+            assert_ne!(run(store::read(store.as_ref(), &last)).unwrap(), "damaged");
+            assert_eq!(run(store::find(store.as_ref(), &key("k"))).unwrap(), Some(last));
+        }
+    }
+}
+
+/// A store whose writer dies at a certain write or delete, before or after that took effect.
+#[derive(Debug)]
+struct Dying {
+    store: Arc<dyn Store>,
+    changes_left: AtomicI32,
+    after: bool,
+}
+
+impl Dying {
+    fn dies(&self) -> bool {
+        self.changes_left.fetch_sub(1, Ordering::Relaxed) <= 0
+    }
+
+    fn dead<T>() -> Result<T, Error> {
+        Err(Error::Unavailable { uri: "k".into(), reason: "the writer died".into() })
+    }
+}
+
+#[async_trait]
+impl Store for Dying {
+    fn url(&self) -> &str {
+        self.store.url()
+    }
+
+    async fn put(&self, key: &Key, body: Body, condition: Condition) -> Result<Put, Error> {
+        let dies = self.dies();
+        if !dies || self.after {
+            let put = self.store.put(key, body, condition).await;
+            if !dies {
+                return put;
+            }
+        }
+        Self::dead()
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes, Error> {
+        self.store.get(key, range).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<u64, Error> {
+        self.store.head(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        self.store.list(prefix).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), Error> {
+        let dies = self.dies();
+        if !dies || self.after {
+            self.store.delete(key).await?;
+        }
+        if dies { Self::dead() } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_writer_may_die_at_any_moment() {
+    for (damaged, most) in [(None, 2), (Some("k"), 4), (Some("k.ref"), 4)] {
+        for (dies_at, after) in (0..most).flat_map(|n| [(n, false), (n, true)]) {
+            for fresh in [memory(), local()] {
+                let store = Arc::clone(&fresh.store);
+                if let Some(at) = damaged {
+                    run(commit(store.as_ref(), "k", "first"));
+                    run(write(store.as_ref(), at, b"damaged"));
+                }
+                let dying = Dying { store, changes_left: dies_at.into(), after };
+                let data = Bytes::from_static(b"second");
+                let died = run(store::commit(&dying, &key("k"), data, about()));
+                assert!(matches!(died, Err(Error::Unavailable { .. })), "{died:?}");
+                let rerun = run(commit(fresh.store.as_ref(), "k", "third"));
+                let bytes = run(store::read(fresh.store.as_ref(), &rerun)).unwrap();
+                let whole = ["first", "second", "third"].iter().any(|data| bytes == *data);
+                assert!(whole, "{damaged:?} {dies_at} {after}: {bytes:?}");
+                assert_eq!(run(store::find(fresh.store.as_ref(), &key("k"))).unwrap(), Some(rerun));
+            }
+        }
+    }
 }
