@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913 - what to run, and four options
 
     Args:
         workflow: The definition.
-        store: URL of the store; default: the workflow's, LEGATO_STORE, or ``.legato`` here.
+        store: URL or folder of the store; default: the workflow's, LEGATO_STORE, or ``.legato`` here.
         input: File to read instead of the workflow's dataset: JSONL, CSV, TXT or Parquet.
         text: One prompt instead of a dataset. It is stored, and travels as a reference.
         listener: Called with each event of the state machine's history.
@@ -179,9 +179,14 @@ def bind(
 
 
 def open_store(workflow: Workflow, store: str | None = None) -> Store:
-    """Open the store of a run: the one asked for, the workflow's, LEGATO_STORE, or ``.legato``."""
-    url = store or workflow.store or Settings.from_env().store
-    return Store.open(url or (Path.cwd() / ".legato").as_uri())
+    """Open the store of a run: the one asked for, the workflow's, LEGATO_STORE, or ``.legato``.
+
+    Args:
+        workflow: The definition.
+        store: A URL, or the path of a folder.
+    """
+    url = store or workflow.store or Settings.from_env().store or ".legato"
+    return Store.open(url if "://" in url else Path(url).absolute().as_uri())
 
 
 def new_run_id() -> str:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
     parser.add_argument(
-        "--store", metavar="URL", help="file:///folder or memory://name; default: .legato here"
+        "--store", metavar="URL", help="a folder, file:///folder or memory://name; default: .legato"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
