@@ -361,7 +361,9 @@ def mistake(*arguments: str, error: str, reason: str, workflow: str | None = Non
         mistake("w.py", "--input", "empty.jsonl", error="InputError", reason="is empty"),
         mistake("w.py", "--input", "bad.jsonl", error="InputError", reason="none of the 2 records"),
         mistake("w.py", "--text", " ", error="InputError", reason="empty_text"),
-        mistake("w.py", "--text", "x", "--store", "x", error="InputError", reason="store 'x'"),
+        mistake(
+            "w.py", "--text", "x", "--store", "x://y", error="InputError", reason="store 'x://y'"
+        ),
         mistake(
             "w.py", "--text", "x", "--query", "", error="InputError", reason="a query is empty"
         ),

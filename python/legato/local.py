@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913 - what to run, and four options
 
     Args:
         workflow: The definition.
-        store: URL or folder of the store; default: the workflow's, LEGATO_STORE, or ``.legato`` here.
+        store: URL or folder of the store; default: the workflow's, LEGATO_STORE, or ``.legato``.
         input: File to read instead of the workflow's dataset: JSONL, CSV, TXT or Parquet.
         text: One prompt instead of a dataset. It is stored, and travels as a reference.
         listener: Called with each event of the state machine's history.
@@ -110,16 +110,7 @@ def run(  # noqa: PLR0913 - what to run, and four options
     opened = open_store(workflow, store)
     started = time.perf_counter()
     source = _stored(opened, workflow, input, text)
-    # The workflow says nothing of its own about a dataset that is not its own.
-    own = workflow.dataset_version if input is None and text is None else None
-    environment = workflow.environment(
-        store=opened.url,
-        model_revision=files.digest,
-        dataset_id=source.dataset,
-        dataset_version=own or f"sha256:{source.ref.sha256}",
-    )
-    # Where the workflow sets no limit the model's own holds, whatever this process's environment.
-    settings = Settings.from_env(over={"LEGATO_MAX_LENGTH": "", **environment})
+    settings = _settings(workflow, opened, files, source)
     run_id = new_run_id()
     event = {
         "run": {
@@ -140,18 +131,7 @@ def run(  # noqa: PLR0913 - what to run, and four options
             _record(opened, execution)
         raise failures.error(execution)
     _record(opened, execution)
-    output = execution.output
-    folder = output["run"]["manifest_key"].rpartition("/")[0]
-    return Run(
-        id=run_id,
-        status=output["status"],
-        result=Ref.from_dict(output["result"]),
-        counts=output["counts"],
-        missing=output["missing"],
-        seconds=time.perf_counter() - started,
-        store=opened,
-        rejected_uri=f"{opened.url}/{folder}/rejected.jsonl",
-    )
+    return _run(opened, execution, time.perf_counter() - started)
 
 
 def bind(
@@ -186,7 +166,7 @@ def open_store(workflow: Workflow, store: str | None = None) -> Store:
         store: A URL, or the path of a folder.
     """
     url = store or workflow.store or Settings.from_env().store or ".legato"
-    return Store.open(url if "://" in url else Path(url).absolute().as_uri())
+    return Store.open(url if "://" in url else Path(url).resolve().as_uri())
 
 
 def new_run_id() -> str:
@@ -197,18 +177,22 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a run reads: the stored input, and the name of its dataset."""
+    """What a run reads: the stored input, and its dataset's name and version, where it has one."""
 
     ref: Ref
     dataset: str
+    version: str | None = None
 
 
 def _stored(
     store: Store, workflow: Workflow, given: str | os.PathLike[str] | None, text: str | None
 ) -> _Source:
     if text is not None:
-        return _store_prompt(store, workflow, text)
-    source = given if given is not None else workflow.dataset
+        return _Source(_store_prompt(store, workflow, text), "prompt")
+    if given is not None:
+        # Not the workflow's version: it speaks of its own dataset.
+        return _Source(_store_file(store, Path(given)), str(given))
+    source = workflow.dataset
     if source is None:
         msg = f"workflow {workflow.name} has no dataset; give --input FILE or --text TEXT"
         raise InputError(msg)
@@ -217,10 +201,37 @@ def _stored(
         kind = type(found).__name__
         msg = f"the dataset of workflow {workflow.name} returned a {kind}; return a path"
         raise WorkflowError(msg)
-    return _store_file(store, Path(found))
+    path = Path(found)
+    return _Source(_store_file(store, path), str(path), workflow.dataset_version)
 
 
-def _store_file(store: Store, path: Path) -> _Source:
+def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: _Source) -> Settings:
+    environment = workflow.environment(
+        store=store.url,
+        model_revision=files.digest,
+        dataset_id=source.dataset,
+        dataset_version=source.version or f"sha256:{source.ref.sha256}",
+    )
+    # Where the workflow sets no limit the model's own holds, whatever this process's environment.
+    return Settings.from_env(over={"LEGATO_MAX_LENGTH": "", **environment})
+
+
+def _run(store: Store, execution: Execution, seconds: float) -> Run:
+    output = execution.output
+    folder = output["run"]["manifest_key"].rpartition("/")[0]
+    return Run(
+        id=execution.name,
+        status=output["status"],
+        result=Ref.from_dict(output["result"]),
+        counts=output["counts"],
+        missing=output["missing"],
+        seconds=seconds,
+        store=store,
+        rejected_uri=f"{store.url}/{folder}/rejected.jsonl",
+    )
+
+
+def _store_file(store: Store, path: Path) -> Ref:
     # Before the file is copied: a file of an unknown kind would be refused by Ingestion.
     kind_of(path.name)
     if path.exists() and not path.is_file():
@@ -242,10 +253,10 @@ def _store_file(store: Store, path: Path) -> _Source:
         store.delete(key)
         msg = f"input {path} changed while it was read; give a file that stays as it is"
         raise InputError(msg)
-    return _Source(ref, str(path))
+    return ref
 
 
-def _store_prompt(store: Store, workflow: Workflow, text: str) -> _Source:
+def _store_prompt(store: Store, workflow: Workflow, text: str) -> Ref:
     record = {workflow.id_field: "prompt", workflow.text_field: text}
     try:
         data = json.dumps(record, ensure_ascii=False).encode()
@@ -253,7 +264,7 @@ def _store_prompt(store: Store, workflow: Workflow, text: str) -> _Source:
         msg = "the text has half of a surrogate pair; check the terminal's encoding, use UTF-8"
         raise InputError(msg) from None
     key = f"inputs/{hashlib.sha256(data).hexdigest()}/data.jsonl"
-    return _Source(store.put(key, data, media_type=JSONL, records=1), "prompt")
+    return store.put(key, data, media_type=JSONL, records=1)
 
 
 def _record(store: Store, execution: Execution) -> None:
