@@ -37,15 +37,15 @@ class PatientClock:
         self.now += seconds
 
 
-class ErrorA(Exception):  # noqa: N818 - the name in the specification
+class ErrorA(Exception):
     pass
 
 
-class ErrorB(Exception):  # noqa: N818 - the name in the specification
+class ErrorB(Exception):
     pass
 
 
-class ErrorC(Exception):  # noqa: N818 - the name in the specification
+class ErrorC(Exception):
     pass
 
 
@@ -76,7 +76,7 @@ def run(
         functions={FUNCTION: handler},
         buckets={},
         clock=clock,
-        rng=random.Random(7),  # noqa: S311 - jitter
+        rng=random.Random(7),
     )
     return conductor.run({"input": 1}, name="r")
 
@@ -277,7 +277,7 @@ def test_a_long_stack_does_not_cost_the_message() -> None:
                 raise ErrorA("kept")
             # Calls from different lines are not folded into one by traceback.
             source = "\n" * level + "nest(level - 1)"
-            eval(compile(source, "f" * 300, "eval"), {"nest": nest, "level": level})  # noqa: S307
+            eval(compile(source, "f" * 300, "eval"), {"nest": nest, "level": level})
 
         nest(150)
 
@@ -285,7 +285,7 @@ def test_a_long_stack_does_not_cost_the_message() -> None:
     assert cause["errorMessage"] == "kept"
 
 
-class BrokenText(Exception):  # noqa: N818
+class BrokenText(Exception):
     def __str__(self) -> str:
         raise ErrorB
 

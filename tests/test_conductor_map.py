@@ -65,7 +65,7 @@ def same(event: object, _context: object) -> object:
     return event
 
 
-def run(  # noqa: PLR0913
+def run(
     data: object,
     handler: Callable[[Any, Any], Any] = same,
     *,

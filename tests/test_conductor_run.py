@@ -386,7 +386,7 @@ def test_a_function_that_hangs_does_not_keep_the_process() -> None:
         print(engine.run({}, name="r").error)
         """
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,

@@ -9,7 +9,10 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_every_python_block_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minilm: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    minilm: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert minilm.is_dir()
     monkeypatch.chdir(tmp_path)

@@ -76,11 +76,11 @@ class Run:
         return Results.load(self.store, self.result)
 
 
-def run(  # noqa: PLR0913 - what to run, and four options
+def run(
     workflow: Workflow,
     *,
     store: str | None = None,
-    input: str | os.PathLike[str] | None = None,  # noqa: A002 - the field's word, as in the CLI
+    input: str | os.PathLike[str] | None = None,
     text: str | None = None,
     listener: Listener | None = None,
     max_concurrency: int | None = None,

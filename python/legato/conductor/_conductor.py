@@ -61,7 +61,7 @@ class Conductor:
             bucket that is not bound. The message names the state and the field.
     """
 
-    def __init__(  # noqa: PLR0913 - three bindings and five options
+    def __init__(
         self,
         document: Mapping[str, Any],
         *,
@@ -89,9 +89,9 @@ class Conductor:
         self._listener = listener
         self._name = name
         self._clock = clock or SystemClock()
-        self._rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
+        self._rng = rng or random.Random()
 
-    def run(self, input: object, *, name: str) -> Execution:  # noqa: A002 - AWS's word
+    def run(self, input: object, *, name: str) -> Execution:
         """Run the machine once, to its end.
 
         A KeyboardInterrupt stops the run: no further state starts, functions that run are waited
@@ -183,7 +183,7 @@ def _work(machine: Machine) -> Iterator[Task | Map]:
             yield from _work(state.processor)
 
 
-def _checked(document: object) -> Any:  # noqa: ANN401 - JSON is any value
+def _checked(document: object) -> Any:
     try:
         data = encode(document)
     except ValueError as exc:

@@ -73,7 +73,7 @@ def execution_context(name: str, machine: str, data: object, started: str) -> di
     }
 
 
-def execute(frame: Frame, machine: Machine, data: Any) -> Outcome:  # noqa: ANN401 - JSON
+def execute(frame: Frame, machine: Machine, data: Any) -> Outcome:
     """Run an execution and record its beginning and end.
 
     Args:

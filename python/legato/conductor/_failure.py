@@ -46,7 +46,7 @@ MAX_ERROR_CHARS: Final = 256
 MAX_CAUSE_CHARS: Final = 32_768
 
 
-class StateFailure(Exception):  # noqa: N818 - a failure is the field's word
+class StateFailure(Exception):
     """A state has failed; ``Retry`` and ``Catch`` decide what happens next.
 
     Args:
@@ -64,11 +64,11 @@ class StateFailure(Exception):  # noqa: N818 - a failure is the field's word
         return {"Error": self.error, "Cause": self.cause}
 
 
-class Stopped(Exception):  # noqa: N818 - a signal between threads, not an error
+class Stopped(Exception):
     """The run is being stopped: no state may start."""
 
 
-class OutOfTime(Exception):  # noqa: N818 - ends an execution as TIMED_OUT, not as FAILED
+class OutOfTime(Exception):
     """The execution's own ``TimeoutSeconds`` is over; no state can catch that."""
 
 

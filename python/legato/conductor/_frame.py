@@ -79,7 +79,7 @@ class Frame:
     deadline: float | None = None
     events_left: list[int] | None = field(default_factory=lambda: [MAX_EVENTS])
 
-    def run(self, machine: Machine, data: Any) -> Any:  # noqa: ANN401 - JSON is any value
+    def run(self, machine: Machine, data: Any) -> Any:
         """Run a machine from its start to its end.
 
         Args:
@@ -154,7 +154,7 @@ class Frame:
         context = {**self.context, "Map": {"Item": item}}
         return replace(self, region=region, context=context)
 
-    def _step(self, state: State, data: Any) -> tuple[Any, str | None]:  # noqa: ANN401
+    def _step(self, state: State, data: Any) -> tuple[Any, str | None]:
         self.record(f"{state.type}StateEntered", state.name)
         retries = Retries(state.retry, self.engine.rng)
         known: dict[str, Any] = {
@@ -181,7 +181,7 @@ class Frame:
     def _attempt(
         self,
         state: State,
-        data: Any,  # noqa: ANN401 - JSON is any value
+        data: Any,
         context: dict[str, Any],
     ) -> tuple[Any, str | None]:
         flow, raw = state.flow, Scope(data, context)
@@ -198,7 +198,7 @@ class Frame:
         return Scope(combined, context).require(flow.output_path, "OutputPath"), following
 
 
-def _placed(state: str, path: Path, data: Any, result: Any) -> Any:  # noqa: ANN401
+def _placed(state: str, path: Path, data: Any, result: Any) -> Any:
     try:
         return path.write(data, result)
     except NoMatchError:
@@ -209,7 +209,7 @@ def _placed(state: str, path: Path, data: Any, result: Any) -> Any:  # noqa: ANN
         raise StateFailure(RESULT_PATH_MATCH_FAILURE, cause) from None
 
 
-def _caught(state: State, data: Any, failure: StateFailure) -> tuple[Any, str]:  # noqa: ANN401
+def _caught(state: State, data: Any, failure: StateFailure) -> tuple[Any, str]:
     for catcher in state.catch:
         if matches(catcher.error_equals, failure.error):
             if catcher.result_path is None:

@@ -105,13 +105,13 @@ class _Iteration:
             **details,
         )
 
-    def _inline(self) -> Any:  # noqa: ANN401 - JSON is any value
+    def _inline(self) -> Any:
         item = {"Index": self.index, "Value": self.value}
         data = self._input(item)
         check_size(data, f"input of an item of state {self.state.name}")
         return self.frame.iteration(self.region, item).run(self.state.processor, data)
 
-    def _distributed(self) -> Any:  # noqa: ANN401 - JSON is any value
+    def _distributed(self) -> Any:
         data = self._input({"Index": self.index, "Value": self.value})
         region = Region(self.region)
         try:
@@ -122,13 +122,13 @@ class _Iteration:
             raise outcome.failure
         return outcome.output
 
-    def _input(self, item: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON is any value
+    def _input(self, item: dict[str, Any]) -> Any:
         if self.state.item_selector is None:
             return self.value
         context = {**self.scope.context, "Map": {"Item": item}}
         return self.state.item_selector(Scope(self.scope.data, context))
 
-    def _child(self, region: Region, data: Any) -> Frame:  # noqa: ANN401 - JSON is any value
+    def _child(self, region: Region, data: Any) -> Frame:
         clock, parent = self.frame.engine.clock, self.frame
         name = f"{parent.name}/{self.state.label}:{self.index}"
         machine = f"{parent.context['StateMachine']['Name']}/{self.state.label}"

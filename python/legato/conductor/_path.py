@@ -41,7 +41,7 @@ class Path:
     context: bool
     steps: tuple[str | int, ...]
 
-    def read(self, document: Any) -> Any:  # noqa: ANN401 - JSON is any value
+    def read(self, document: Any) -> Any:
         """Return the node that the path names.
 
         Args:
@@ -59,7 +59,7 @@ class Path:
             node = node[step]
         return node
 
-    def write(self, document: Any, value: Any) -> Any:  # noqa: ANN401 - JSON is any value
+    def write(self, document: Any, value: Any) -> Any:
         """Return a copy of a document in which the named node is the value.
 
         Objects that are missing on the way are made; the document itself stays as it is.
@@ -70,7 +70,7 @@ class Path:
         """
         return self._written(document, value, 0)
 
-    def _written(self, node: Any, value: Any, depth: int) -> Any:  # noqa: ANN401
+    def _written(self, node: Any, value: Any, depth: int) -> Any:
         if depth == len(self.steps):
             return value
         step = self.steps[depth]

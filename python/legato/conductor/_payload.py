@@ -35,7 +35,7 @@ def encode(value: object) -> bytes:
         raise ValueError(msg) from None
 
 
-def decode(data: str | bytes) -> Any:  # noqa: ANN401 - JSON is any value
+def decode(data: str | bytes) -> Any:
     """Parse JSON text strictly.
 
     Args:

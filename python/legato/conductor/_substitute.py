@@ -14,7 +14,7 @@ MAX_DEPTH: Final = 100
 _PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 
 
-def substitute(document: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
+def substitute(document: Any, values: Mapping[str, str]) -> Any:
     """Return a definition with its placeholders replaced, once, in keys and texts alike.
 
     Args:
@@ -34,7 +34,7 @@ def substitute(document: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401
             return ""
         return value
 
-    def walk(node: Any, depth: int) -> Any:  # noqa: ANN401 - JSON
+    def walk(node: Any, depth: int) -> Any:
         if isinstance(node, str):
             return _PLACEHOLDER.sub(replaced, node)
         if depth > MAX_DEPTH:

@@ -31,7 +31,7 @@ class Tally:
         self._failed = 0
         self._failure: StateFailure | None = None
 
-    def succeed(self, index: int, output: Any, size_bytes: int) -> None:  # noqa: ANN401 - JSON
+    def succeed(self, index: int, output: Any, size_bytes: int) -> None:
         """Add the output of an iteration."""
         with self._lock:
             self._output_bytes += size_bytes + 1

@@ -73,16 +73,16 @@ class _Call:
         except SystemExit as exc:
             message = f"Runtime exited with error: exit status {_status(exc)}"
             self.failure = _failure("Runtime.ExitError", message, context)
-        except Exception as exc:  # noqa: BLE001 - whatever a handler raises is its error
+        except Exception as exc:
             stack = traceback.format_tb(exc.__traceback__)[1:]
             self.failure = _failure(type(exc).__name__, _message(exc), context, stack)
-        except BaseException as exc:  # noqa: BLE001 - KeyboardInterrupt stops the whole run
+        except BaseException as exc:
             self.failure = exc
         finally:
             self.done.set()
 
 
-def _invoke(  # noqa: PLR0913, PLR0917 - what an invocation needs
+def _invoke(
     frame: Frame, state: Task, arn: str, handler: Handler, event: bytes, timeout_s: float | None
 ) -> bytes:
     clock = frame.engine.clock
@@ -112,7 +112,7 @@ def _timeout_s(state: Task, scope: Scope) -> float | None:
     return float(value)
 
 
-def _wrapped(payload: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON is any value
+def _wrapped(payload: Any) -> dict[str, Any]:
     return {"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}
 
 
@@ -140,7 +140,7 @@ def _failure(
     return StateFailure(error, cause)
 
 
-def _printable(value: Any) -> Any:  # noqa: ANN401 - a text, or a list of texts
+def _printable(value: Any) -> Any:
     if isinstance(value, list):
         return [_printable(item) for item in value]
     return value.encode("utf-8", "backslashreplace").decode()
@@ -149,7 +149,7 @@ def _printable(value: Any) -> Any:  # noqa: ANN401 - a text, or a list of texts
 def _message(exc: Exception) -> str:
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error's name
+    except Exception:
         return ""
 
 

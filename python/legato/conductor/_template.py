@@ -18,7 +18,7 @@ class Scope:
 
     __slots__ = ("context", "data")
 
-    def __init__(self, data: Any, context: dict[str, Any]) -> None:  # noqa: ANN401
+    def __init__(self, data: Any, context: dict[str, Any]) -> None:
         self.data = data
         self.context = context
 
@@ -27,11 +27,11 @@ class Scope:
         """The name of the state, for messages."""
         return str(self.context["State"]["Name"])
 
-    def read(self, path: Path) -> Any:  # noqa: ANN401 - JSON is any value
+    def read(self, path: Path) -> Any:
         """Return the node that a path names; raise NoMatchError where there is none."""
         return path.read(self.context if path.context else self.data)
 
-    def require(self, path: Path, field: str) -> Any:  # noqa: ANN401 - JSON is any value
+    def require(self, path: Path, field: str) -> Any:
         """Return the node that a path names.
 
         Args:
