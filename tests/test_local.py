@@ -333,7 +333,7 @@ def test_a_file_that_is_being_written_is_refused_and_nothing_of_it_stays(
     thread.start()
     try:
         with pytest.raises(InputError, match=r"a\.txt changed while it was read"):
-            legato.run(make(), store=url, input=path)
+            legato.run(make(shard_records=1_000_000), store=url, input=path)
     finally:
         done.set()
         thread.join()
