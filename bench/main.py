@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / "examples" / "stdlib" / "workflow.py"
-IMPORTS = ("legato", "legato._native", "numpy", "tokenizers")
+IMPORTS = ("legato", "legato.stages.inference", "numpy", "tokenizers")
 ROUNDS = 9
 LAYER_BYTES = 250 << 20
 
