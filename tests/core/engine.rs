@@ -223,11 +223,15 @@ fn half_precision_weights_are_widened_exactly() {
             raw
         };
         let narrowed = Tiny::new().weights(|tensors| {
-            tensors.values_mut().for_each(|raw| *raw = bytes(&narrow(raw), stored));
+            for raw in tensors.values_mut() {
+                *raw = bytes(&narrow(raw), stored);
+            }
         });
         let rounded = Tiny::new().weights(|tensors| {
             let wide = |raw: &Raw| narrow(raw).to_dtype(DType::F32).unwrap();
-            tensors.values_mut().for_each(|raw| *raw = bytes(&wide(raw), Dtype::F32));
+            for raw in tensors.values_mut() {
+                *raw = bytes(&wide(raw), Dtype::F32);
+            }
         });
         assert_eq!(embed(&narrowed.engine(), &texts()), embed(&rounded.engine(), &texts()));
         let original = embed(&Tiny::new().engine(), &texts());

@@ -1,5 +1,9 @@
 //! The core as its callers see it: stores, the engine, and who may import whom.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
+// `on_each(async |store| ..)` reads better than a reference to a closure.
+#![allow(clippy::needless_pass_by_value)]
+// A type stands beside the table that it describes.
+#![allow(clippy::items_after_statements)]
 
 mod commits;
 mod engine;

@@ -116,7 +116,7 @@ fn damaged_weight_files() {
     let header = std::str::from_utf8(&data[8..8 + length]).unwrap().trim_end();
     let name = "\"embeddings.LayerNorm.bias\":";
     let start = header.find(name).unwrap();
-    let entry = &header[start..start + header[start..].find('}').unwrap() + 1];
+    let entry = &header[start..=start + header[start..].find('}').unwrap()];
     let twice = format!("{},{entry}}}", header.strip_suffix('}').unwrap());
     let mut file = (twice.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(twice.as_bytes());
