@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import legato.errors
 from legato._events import JSONL
+from legato._failures import Failures, Listener
+from legato._inputs import Source, store_source
 from legato._native import ModelFiles, Ref, Store
-from legato.conductor import Conductor, Execution, HistoryEvent
-from legato.errors import InputError, LegatoError, WorkflowError
+from legato.conductor import Conductor, Execution
+from legato.errors import InputError, LegatoError
 from legato.pipeline import check_revision
 from legato.results import Results
 from legato.settings import Settings
 from legato.stages import inference, ingestion, preprocessing, storage, validation
-from legato.stages._readers import kind_of
 from legato.step import Step
 from legato.workflow import STORE_BUCKET, Workflow, function_placeholder
 
@@ -37,8 +36,6 @@ STEPS: Mapping[str, Step] = {
 """The handler of each stage."""
 
 BUCKET = "local"
-EXCEED_TOLERATED_FAILURE_THRESHOLD = "States.ExceedToleratedFailureThreshold"
-Listener = Callable[[HistoryEvent], None]
 
 
 @dataclass(frozen=True)
@@ -76,11 +73,11 @@ class Run:
         return Results.load(self.store, self.result)
 
 
-def run(
+def run(  # noqa: PLR0913 - all but the first are optional
     workflow: Workflow,
     *,
     store: str | None = None,
-    input: str | os.PathLike[str] | None = None,
+    input: str | os.PathLike[str] | None = None,  # noqa: A002 - as on the command line
     text: str | None = None,
     listener: Listener | None = None,
     max_concurrency: int | None = None,
@@ -109,7 +106,7 @@ def run(
     check_revision(files, workflow.model, workflow.model_revision, f"workflow {workflow.name}")
     opened = open_store(workflow, store)
     started = time.perf_counter()
-    source = _stored(opened, workflow, input, text)
+    source = store_source(opened, workflow, input, text)
     settings = _settings(workflow, opened, files, source)
     run_id = new_run_id()
     event = {
@@ -175,37 +172,7 @@ def new_run_id() -> str:
     return f"run-{now}-{uuid.uuid4().hex[:8]}"
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What a run reads: the stored input, and its dataset's name and version, where it has one."""
-
-    ref: Ref
-    dataset: str
-    version: str | None = None
-
-
-def _stored(
-    store: Store, workflow: Workflow, given: str | os.PathLike[str] | None, text: str | None
-) -> _Source:
-    if text is not None:
-        return _Source(_store_prompt(store, workflow, text), "prompt")
-    if given is not None:
-        # Not the workflow's version: it speaks of its own dataset.
-        return _Source(_store_file(store, Path(given)), str(given))
-    source = workflow.dataset
-    if source is None:
-        msg = f"workflow {workflow.name} has no dataset; give --input FILE or --text TEXT"
-        raise InputError(msg)
-    found = source() if callable(source) else source
-    if not isinstance(found, (str, os.PathLike)):
-        kind = type(found).__name__
-        msg = f"the dataset of workflow {workflow.name} returned a {kind}; return a path"
-        raise WorkflowError(msg)
-    path = Path(found)
-    return _Source(_store_file(store, path), str(path), workflow.dataset_version)
-
-
-def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: _Source) -> Settings:
+def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: Source) -> Settings:
     environment = workflow.environment(
         store=store.url,
         model_revision=files.digest,
@@ -231,80 +198,6 @@ def _run(store: Store, execution: Execution, seconds: float) -> Run:
     )
 
 
-def _store_file(store: Store, path: Path) -> Ref:
-    # Before the file is copied: a file of an unknown kind would be refused by Ingestion.
-    kind_of(path.name)
-    if path.exists() and not path.is_file():
-        # It is read twice, so a pipe will not do.
-        msg = f"input {path} is no regular file; save it to one"
-        raise InputError(msg)
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        msg = f"input {path} cannot be read ({error.strerror}); check the path"
-        raise InputError(msg) from None
-    key = f"inputs/{digest.hexdigest()}/data{path.suffix.lower()}"
-    ref = store.put_file(key, path)
-    if ref.sha256 != digest.hexdigest():
-        # What is stored is not what its key says.
-        store.delete(key)
-        msg = f"input {path} changed while it was read; give a file that stays as it is"
-        raise InputError(msg)
-    return ref
-
-
-def _store_prompt(store: Store, workflow: Workflow, text: str) -> Ref:
-    record = {workflow.id_field: "prompt", workflow.text_field: text}
-    try:
-        data = json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        msg = "the text has half of a surrogate pair; check the terminal's encoding, use UTF-8"
-        raise InputError(msg) from None
-    key = f"inputs/{hashlib.sha256(data).hexdigest()}/data.jsonl"
-    return store.put(key, data, media_type=JSONL, records=1)
-
-
 def _record(store: Store, execution: Execution) -> None:
     lines = "".join(json.dumps(event.to_dict()) + "\n" for event in execution.history)
     store.put(f"runs/{execution.name}/history.jsonl", lines.encode(), media_type=JSONL)
-
-
-class Failures:
-    """A listener that keeps why tasks failed, which the history does not.
-
-    A Map says only that too many of its shards failed; a person wants to know what failed first.
-    """
-
-    def __init__(self, listener: Listener | None) -> None:
-        """Pass every event on to `listener`."""
-        self._listener = listener
-        self._states: dict[str, str] = {}
-        self._shard: tuple[str, str] | None = None
-
-    def __call__(self, event: HistoryEvent) -> None:
-        """Take one event."""
-        if event.type in {"TaskFailed", "TaskTimedOut"}:
-            self._states[event.output["Cause"]] = event.state or ""
-        elif event.type == "MapIterationFailed" and self._shard is None:
-            self._shard = (event.output["Error"], event.output["Cause"])
-        if self._listener is not None:
-            self._listener(event)
-
-    def error(self, execution: Execution) -> LegatoError:
-        """Return the error of a run, of the class that its state raised."""
-        error, cause = execution.error or "", execution.cause or ""
-        if error == EXCEED_TOLERATED_FAILURE_THRESHOLD and self._shard is not None:
-            error, cause = self._shard
-        state = self._states.get(cause, "")
-        try:
-            reason = json.loads(cause)["errorMessage"]
-        except (ValueError, KeyError, TypeError):
-            reason = cause
-        kind = getattr(legato.errors, error, None)
-        where = f"run {execution.name} failed" + (f" in {state}" if state else "")
-        if isinstance(kind, type) and issubclass(kind, LegatoError):
-            return kind(f"{where}: {reason}")
-        return WorkflowError(f"{where}: {error}: {reason}")

@@ -18,7 +18,7 @@ LINE_EVERY_S = 5.0
 class Display(Protocol):
     """Shows how many records of a stage are done."""
 
-    def __enter__(self) -> Display: ...
+    def __enter__(self) -> Display: ...  # noqa: PYI034 - Self needs Python 3.11
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -61,7 +61,7 @@ class Conductor:
             bucket that is not bound. The message names the state and the field.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three bindings and five options
         self,
         document: Mapping[str, Any],
         *,
@@ -89,9 +89,9 @@ class Conductor:
         self._listener = listener
         self._name = name
         self._clock = clock or SystemClock()
-        self._rng = rng or random.Random()
+        self._rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
 
-    def run(self, input: object, *, name: str) -> Execution:
+    def run(self, input: object, *, name: str) -> Execution:  # noqa: A002 - AWS's word
         """Run the machine once, to its end.
 
         A KeyboardInterrupt stops the run: no further state starts, functions that run are waited

@@ -14,7 +14,7 @@ def _request_id() -> str:
 def function_name(arn: str) -> str:
     """Return the name in a function's ARN, or the text itself where it is no ARN."""
     parts = arn.split(":")
-    is_arn = len(parts) >= 7 and parts[0] == "arn" and parts[5] == "function"
+    is_arn = len(parts) >= 7 and parts[0] == "arn" and parts[5] == "function"  # noqa: PLR2004
     return parts[6] if is_arn else arn
 
 

@@ -46,7 +46,7 @@ MAX_ERROR_CHARS: Final = 256
 MAX_CAUSE_CHARS: Final = 32_768
 
 
-class StateFailure(Exception):
+class StateFailure(Exception):  # noqa: N818 - a failure is the field's word
     """A state has failed; ``Retry`` and ``Catch`` decide what happens next.
 
     Args:
@@ -64,11 +64,11 @@ class StateFailure(Exception):
         return {"Error": self.error, "Cause": self.cause}
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - a signal between threads, not an error
     """The run is being stopped: no state may start."""
 
 
-class OutOfTime(Exception):
+class OutOfTime(Exception):  # noqa: N818 - ends an execution as TIMED_OUT, not as FAILED
     """The execution's own ``TimeoutSeconds`` is over; no state can catch that."""
 
 

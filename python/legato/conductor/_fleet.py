@@ -49,7 +49,7 @@ class Fleet(Generic[T]):
             while size and not self._finished.is_set():
                 self._parent.wait(self._finished, remaining_s())
             if self._failure is not None:
-                raise self._failure
+                raise self._failure  # noqa: TRY301 - it ends the fleet like any other
             if self.region.stopped.is_set():
                 self.region.settle(STOP_GRACE_S)
         except BaseException:
@@ -69,7 +69,7 @@ class Fleet(Generic[T]):
         except Stopped:
             # The fleet's region was stopped on purpose, or the parent's, which the caller notices.
             return
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - handed to the thread that waits
             self._failure = self._failure or exc
             self.region.stop()
         finally:

@@ -105,7 +105,7 @@ class Recorder:
         try:
             parsed = None if output is None else json.loads(output)
             listener(replace(event, output=parsed))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - a broken listener must not break the run
             self._listener = None
             # Not the message: it may quote the data that the listener was given.
             _log.warning("the listener raised %s and is not called again", type(exc).__name__)

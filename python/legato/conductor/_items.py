@@ -105,7 +105,7 @@ def _parse_json(data: bytes) -> Iterator[Any]:
         raise ValueError(msg) from None
     if not isinstance(items, list):
         msg = "it is no JSON array"
-        raise ValueError(msg)
+        raise ValueError(msg)  # noqa: TRY004 - of what the object holds, not of an argument
     return iter(items)
 
 

@@ -76,7 +76,7 @@ def _parse_pass(name: str, fields: Fields) -> Pass:
     result: Template = common["flow"].parameters or (lambda scope: scope.data)
     if fields.has("Result"):
         fixed = fields.take("Result")
-        result = lambda _: fixed
+        result = lambda _: fixed  # noqa: E731 - one of three
     return Pass(**common, result=result)
 
 

@@ -31,7 +31,7 @@ class Region:
         self._inner: set[Region] = set()
         self._parent = parent
         if parent is not None:
-            parent._adopt(self)
+            parent._adopt(self)  # noqa: SLF001 - of the same class
 
     def stop(self) -> None:
         """Let no state start any more, and wake everything that waits."""
@@ -104,8 +104,8 @@ class Region:
     def close(self) -> None:
         """Leave the parent; nothing runs under this region any more."""
         if self._parent is not None:
-            with self._parent._lock:
-                self._parent._inner.discard(self)
+            with self._parent._lock:  # noqa: SLF001 - of the same class
+                self._parent._inner.discard(self)  # noqa: SLF001
 
     def _adopt(self, region: Region) -> None:
         with self._lock:
@@ -116,4 +116,4 @@ class Region:
     def _running(self) -> list[threading.Thread]:
         with self._lock:
             own, inner = list(self._threads), list(self._inner)
-        return own + [thread for region in inner for thread in region._running()]
+        return own + [thread for region in inner for thread in region._running()]  # noqa: SLF001

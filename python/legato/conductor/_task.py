@@ -73,16 +73,16 @@ class _Call:
         except SystemExit as exc:
             message = f"Runtime exited with error: exit status {_status(exc)}"
             self.failure = _failure("Runtime.ExitError", message, context)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises is its error
             stack = traceback.format_tb(exc.__traceback__)[1:]
             self.failure = _failure(type(exc).__name__, _message(exc), context, stack)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - KeyboardInterrupt stops the whole run
             self.failure = exc
         finally:
             self.done.set()
 
 
-def _invoke(
+def _invoke(  # noqa: PLR0913, PLR0917 - what an invocation needs
     frame: Frame, state: Task, arn: str, handler: Handler, event: bytes, timeout_s: float | None
 ) -> bytes:
     clock = frame.engine.clock
@@ -149,7 +149,7 @@ def _printable(value: Any) -> Any:
 def _message(exc: Exception) -> str:
     try:
         return str(exc)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error's name
         return ""
 
 

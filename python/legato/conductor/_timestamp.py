@@ -9,7 +9,7 @@ from typing import Final
 _FORM: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_EPOCH: Final = datetime(1970, 1, 1)
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - both sides of the subtraction are UTC
 _MAX_OFFSET_H: Final = 18
 
 
@@ -33,7 +33,7 @@ def parse_timestamp(value: object) -> int | None:
         return None
     offset = timedelta()
     if sign:
-        if int(hours) > _MAX_OFFSET_H or int(minutes) > 59:
+        if int(hours) > _MAX_OFFSET_H or int(minutes) > 59:  # noqa: PLR2004 - minutes of an hour
             return None
         offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
     elapsed = local - _EPOCH - offset

@@ -83,7 +83,7 @@ def read_vectors(task: Task, vectors: Ref) -> NDArray[np.float32]:
         InputError: The object is no such file.
     """
     rows = native.read_safetensors(task.get(vectors))[0].get(VECTORS)
-    if rows is None or rows.ndim != 2 or rows.dtype != "float32":
+    if rows is None or rows.ndim != 2 or rows.dtype != "float32":  # noqa: PLR2004 - (n, H)
         msg = f"{vectors.uri} has no float32 array '{VECTORS}' (n, H); send what Inference returned"
         raise InputError(msg)
     return rows
