@@ -5,6 +5,7 @@
 
 use std::process;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 
@@ -14,7 +15,7 @@ static IO: Slot<tokio::runtime::Runtime> = Slot::new();
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The pool that models and tokenizers run on.
-pub fn compute() -> Result<&'static rayon::ThreadPool> {
+pub fn compute() -> Result<Arc<rayon::ThreadPool>> {
     COMPUTE.get(|| {
         rayon::ThreadPoolBuilder::new()
             .num_threads(num_threads())
@@ -25,7 +26,7 @@ pub fn compute() -> Result<&'static rayon::ThreadPool> {
 }
 
 /// The runtime that stores run on.
-pub fn io() -> Result<&'static tokio::runtime::Runtime> {
+pub fn io() -> Result<Arc<tokio::runtime::Runtime>> {
     IO.get(|| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -47,21 +48,23 @@ pub fn num_threads() -> usize {
 
 /// Asks for a number of computing threads; 0 takes the processors that this process may use.
 ///
-/// Work that is under way keeps its threads.
+/// Work that is under way keeps its threads; they end with it.
 pub fn set_num_threads(threads: usize) {
     if THREADS.swap(threads, Ordering::Relaxed) != threads {
         COMPUTE.clear();
     }
 }
 
-/// A value made once a process. No lock: one held by another thread during `fork` would stay held.
+/// A value made once a process, by whoever needs it first.
 struct Slot<T> {
     current: AtomicPtr<Made<T>>,
 }
 
+/// The lock is behind the process's id: one that another thread held during `fork` stays held in the child,
+/// which never touches it.
 struct Made<T> {
     pid: u32,
-    value: T,
+    value: Mutex<Option<Arc<T>>>,
 }
 
 impl<T> Slot<T> {
@@ -69,26 +72,42 @@ impl<T> Slot<T> {
         Self { current: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+    fn get(&'static self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut value = self.lock();
+        if let Some(value) = &*value {
+            return Ok(Arc::clone(value));
+        }
+        let fresh = Arc::new(make()?);
+        *value = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    fn clear(&'static self) {
+        let former = self.lock().take();
+        drop(former); // not under the lock: it ends threads
+    }
+
+    fn lock(&'static self) -> MutexGuard<'static, Option<Arc<T>>> {
+        self.made().value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What belongs to this process. A parent's is left alone: its threads are not here.
+    fn made(&'static self) -> &'static Made<T> {
         let current = self.current.load(Ordering::Acquire);
-        // SAFETY: a pointer in a slot comes from `Box::leak` below and is never freed.
+        // SAFETY: a pointer in a slot is null or comes from `Box::leak` below, and is never freed.
         if let Some(made) = unsafe { current.as_ref() }
             && made.pid == process::id()
         {
-            return Ok(&made.value);
+            return made;
         }
-        let fresh = Box::leak(Box::new(Made { pid: process::id(), value: make()? }));
+        let fresh = Box::leak(Box::new(Made { pid: process::id(), value: Mutex::default() }));
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         match self.current.compare_exchange(current, fresh, success, failure) {
-            Ok(_) => Ok(&fresh.value),
-            // Another thread was faster: its value is used, and this one stays idle.
+            Ok(_) => fresh,
+            // Another thread of this process was faster.
             // SAFETY: as above.
-            Err(other) => Ok(unsafe { other.as_ref() }.map_or(&fresh.value, |made| &made.value)),
+            Err(other) => unsafe { other.as_ref() }.unwrap_or(fresh),
         }
-    }
-
-    fn clear(&self) {
-        self.current.store(std::ptr::null_mut(), Ordering::Release);
     }
 }
 
@@ -104,6 +123,6 @@ mod tests {
         assert_eq!(compute().unwrap().current_num_threads(), 1);
         set_num_threads(0);
         assert_eq!(compute().unwrap().current_num_threads(), num_threads());
-        assert!(std::ptr::eq(compute().unwrap(), compute().unwrap()));
+        assert!(Arc::ptr_eq(&compute().unwrap(), &compute().unwrap()));
     }
 }

@@ -60,6 +60,20 @@ class TestThreads:
         finally:
             set_num_threads(None)
         assert num_threads() == before == len(os.sched_getaffinity(0))
+
+        def running() -> int:
+            return len(os.listdir("/proc/self/task"))
+
+        # Threads that were asked for no more end, if not at once.
+        few = running()
+        for i in range(40):
+            set_num_threads(2 + i % 2)
+            engine.embed(TEXTS)
+        set_num_threads(None)
+        end = time.monotonic() + 10
+        while running() > few + 8 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert running() <= few + 8
         for wrong in (0, -1, 1025, 2**70):
             with pytest.raises(InputError):
                 set_num_threads(wrong)
