@@ -62,7 +62,7 @@ class TestThreads:
         assert num_threads() == before == len(os.sched_getaffinity(0))
 
         def running() -> int:
-            return len(os.listdir("/proc/self/task"))
+            return len(list(Path("/proc/self/task").iterdir()))
 
         # Threads that were asked for no more end, if not at once.
         few = running()
