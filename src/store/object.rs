@@ -15,6 +15,7 @@ const COMMIT_ATTEMPTS: u32 = 4;
 
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+    not_reserved(key)?;
     let (reference, sidecar) = checksums(&body)?.into_ref(store.uri(key), about);
     put_sidecar(store, key, sidecar).await?;
     store.put(key, body, Condition::Always).await?;
@@ -27,6 +28,7 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
 /// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Description) -> Result<Ref> {
+    not_reserved(key)?;
     for _ in 0..COMMIT_ATTEMPTS {
         let data = match store.put(key, Body::Bytes(data.clone()), Condition::Absent).await? {
             Put::Written => data.clone(),
@@ -167,6 +169,18 @@ pub async fn read_chunk(
         }
     }
     Err(Error::internal("a read neither succeeded nor failed"))
+}
+
+/// What lies beside an object belongs to it: another object under such a name would pass for it.
+fn not_reserved(key: &Key) -> Result<()> {
+    for suffix in [REF_SUFFIX, CHUNKS_SUFFIX] {
+        if key.as_str().ends_with(suffix) {
+            let reason =
+                format!("key '{key}' ends in {suffix}, which is reserved; name it otherwise");
+            return Err(Error::input(reason));
+        }
+    }
+    Ok(())
 }
 
 fn verify(reference: &Ref, data: &[u8], bytes: u64, expected: &str) -> Result<()> {

@@ -230,3 +230,18 @@ fn urls_are_refused_by_name() {
         }
     }
 }
+
+#[test]
+fn names_beside_an_object_are_reserved() {
+    on_each(async |store| {
+        for name in ["a/x.ref", "a/x.chunks"] {
+            for refused in [
+                store::put(store, &key(name), body(b"1"), about()).await,
+                store::commit(store, &key(name), Bytes::from_static(b"1"), about()).await,
+            ] {
+                assert!(refused.unwrap_err().to_string().contains("reserved"), "{name}");
+            }
+        }
+        assert_eq!(store.list("").await.unwrap(), [""; 0]);
+    });
+}

@@ -74,6 +74,9 @@ class Region:
         Args:
             work: What to run; it sees the context variables of the caller.
             name: The thread's name.
+
+        Raises:
+            Stopped: The region has been stopped.
         """
         context = copy_context()
 
@@ -85,9 +88,11 @@ class Region:
                     self._threads.discard(thread)
 
         thread = threading.Thread(target=body, name=name, daemon=True)
+        # Under the lock, so that nobody who waits for threads meets one that has not started.
         with self._lock:
+            self.check()
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def settle(self, grace_s: float) -> None:
         """Stop, then wait a short time for what still runs.
@@ -115,5 +120,5 @@ class Region:
 
     def _running(self) -> list[threading.Thread]:
         with self._lock:
-            own, inner = list(self._threads), list(self._inner)
+            own, inner = [t for t in self._threads if t.is_alive()], list(self._inner)
         return own + [thread for region in inner for thread in region._running()]  # noqa: SLF001
