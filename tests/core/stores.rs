@@ -146,7 +146,7 @@ fn keys_of_every_alphabet_survive_the_reference() {
         "a?b#c&d=e+f",
         "%2e%2e/x",
         "..a/b..",
-        ".ref",
+        ".ref/x",
         "e\u{301}",
         "é",
         "<\"'`>{}|^~[]",
