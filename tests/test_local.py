@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import legato
+from legato._scope import bucket_key
 from legato.conductor import HistoryEvent
 from legato.errors import (
     AccessDeniedError,
@@ -464,15 +465,6 @@ def test_a_failure_in_the_fleet_has_its_class_its_state_and_its_reason(
     assert json.loads(store.get(records[0]))["error"] == "DeviceError"
 
 
-def test_a_text_longer_than_the_model_reads_is_refused_not_cut_short_by_a_crash(
-    make: Any, url: str, tmp_path: Path
-) -> None:
-    path = write(tmp_path, "a.jsonl", ["river " * 100] * 2)
-    with pytest.raises(InputError, match=r"failed in \w+: .*(64|48)"):
-        legato.run(make(max_length=90), store=url, input=path)
-    assert legato.run(make(), store=url, input=path).status == "complete"
-
-
 def block(store: legato.Store, root: Path, stage: str) -> Path:
     """Make the stage's output of one shard impossible: a folder lies where its file belongs."""
     ref = next(k for k in store.list(f"{stage}/") if k.endswith("s.safetensors.ref"))
@@ -608,3 +600,68 @@ def test_a_query_of_another_size_is_refused(make: Any, url: str, tmp_path: Path)
     for query in (np.ones(31, np.float32), np.ones((1, 32), np.float32)):
         with pytest.raises(InputError, match=r"the query has shape .*, the vectors have \(32,\)"):
             results.nearest(query)
+
+
+def test_a_result_is_read_by_the_uri_of_the_report_also_from_a_store_that_was_moved(
+    make: Any, url: str, tmp_path: Path
+) -> None:
+    run = legato.run(make(), store=url, input=write(tmp_path, "in.jsonl"))
+    vectors = run.results().vectors
+    np.testing.assert_array_equal(legato.Results.load(run.store, run.result.uri).vectors, vectors)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    moved = legato.Store.open((tmp_path / "moved").as_uri())
+    key = run.store.key_of(run.result)
+    np.testing.assert_array_equal(legato.Results.load(moved, key).vectors, vectors)
+    with pytest.raises(InputError, match="nothing is stored at"):
+        legato.Results.load(moved, "storage/none/manifest.json")
+
+
+def test_a_limit_above_the_models_is_refused_before_anything_runs(
+    make: Any, url: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path, "in.jsonl")
+    with pytest.raises(SettingsError, match="max_length is 65, the model takes 64 tokens"):
+        legato.run(make(max_length=65), store=url, input=source)
+    assert not (tmp_path / "store").exists()
+    legato.run(make(max_length=64), store=url, input=source)
+
+
+def test_a_store_may_be_a_path(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path, "in.jsonl")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for store in (tmp_path / "a b", "~/home", str(tmp_path / "plain")):
+        run = legato.run(make(), store=store, input=source)
+        assert run.store.url.startswith(tmp_path.as_uri())
+    for store in ("memory:x", "a\0b", ""):
+        with pytest.raises(InputError, match="neither a folder nor a URL"):
+            legato.run(make(), store=store, input=source)
+
+
+def test_more_shards_than_a_map_can_return_are_refused(
+    make: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.stages.ingestion.MAX_SHARDS", 2)
+    source = write(tmp_path, "in.jsonl")
+    with pytest.raises(InputError, match="more than 2 shards of 2 records; raise shard_records"):
+        legato.run(make(), store=url, input=source)
+    assert legato.run(make(shard_records=3), store=url, input=source).status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("s3://bucket/a/b", "a/b/ingestion/x"),
+        ("s3://bucket", "ingestion/x"),
+        ("file:///folder/a", "ingestion/x"),
+        ("memory://name", "ingestion/x"),
+    ],
+)
+def test_the_item_reader_gets_the_key_in_the_bucket(url: str, key: str) -> None:
+    assert bucket_key(url, "ingestion/x") == key
+
+
+def test_a_step_is_called_in_a_notebook_without_a_context() -> None:
+    store = legato.Store.open("memory://notebook")
+    twice = legato.step(name="twice")(lambda event, task: {"twice": 2 * event["n"]})
+    handler = twice.bind(legato.Settings(), store)
+    assert handler({"n": 2}) == {"twice": 4}

@@ -110,6 +110,18 @@ class Folder:
         return self.scope.commit(f"{self.key}/{name}", data, **about)
 
 
+def bucket_key(url: str, key: str) -> str:
+    """Return the key of an object in its bucket, which holds more than the store.
+
+    Args:
+        url: The store's URL. A folder or a memory store is a bucket of its own.
+        key: The key in the store.
+    """
+    scheme, _, rest = url.partition("://")
+    prefix = rest.partition("/")[2] if scheme == "s3" else ""
+    return f"{prefix}/{key}" if prefix else key
+
+
 def derive(stage: str, inputs: Sequence[Ref], parameters: Mapping[str, Any]) -> str:
     """Return the digest that names outputs: sha256 over stage, format, inputs and parameters.
 

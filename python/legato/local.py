@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ from legato.pipeline import check_revision
 from legato.results import Results
 from legato.settings import Settings
 from legato.stages import inference, ingestion, preprocessing, storage, validation
+from legato.stages._models import max_length
 from legato.step import Step
 from legato.workflow import STORE_BUCKET, Workflow, function_placeholder
 
@@ -36,6 +38,7 @@ STEPS: Mapping[str, Step] = {
 """The handler of each stage."""
 
 BUCKET = "local"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Run:
 def run(  # noqa: PLR0913 - all but the first are optional
     workflow: Workflow,
     *,
-    store: str | None = None,
+    store: str | os.PathLike[str] | None = None,
     input: str | os.PathLike[str] | None = None,  # noqa: A002 - as on the command line
     text: str | None = None,
     listener: Listener | None = None,
@@ -104,6 +107,8 @@ def run(  # noqa: PLR0913 - all but the first are optional
         raise InputError(msg)
     files = ModelFiles.from_dir(workflow.model)
     check_revision(files, workflow.model, workflow.model_revision, f"workflow {workflow.name}")
+    if workflow.max_length is not None:
+        max_length(Settings(max_length=workflow.max_length), files)
     opened = open_store(workflow, store)
     started = time.perf_counter()
     source = store_source(opened, workflow, input, text)
@@ -155,15 +160,21 @@ def bind(
     )
 
 
-def open_store(workflow: Workflow, store: str | None = None) -> Store:
+def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) -> Store:
     """Open the store of a run: the one asked for, the workflow's, LEGATO_STORE, or ``.legato``.
 
     Args:
         workflow: The definition.
         store: A URL, or the path of a folder.
     """
-    url = store or workflow.store or Settings.from_env().store or ".legato"
-    return Store.open(url if "://" in url else Path(url).resolve().as_uri())
+    asked = store if store is not None else workflow.store or Settings.from_env().store
+    url = os.fspath(asked) if asked is not None else ".legato"
+    if "://" in url:
+        return Store.open(url)
+    if not url or "\0" in url or _SCHEME.match(url):
+        msg = f"store {url!r} is neither a folder nor a URL; use a path, file:///folder or memory://name"
+        raise InputError(msg)
+    return Store.open(Path(url).expanduser().resolve().as_uri())
 
 
 def new_run_id() -> str:
@@ -185,7 +196,8 @@ def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: Sourc
 
 def _run(store: Store, execution: Execution, seconds: float) -> Run:
     output = execution.output
-    folder = output["run"]["manifest_key"].rpartition("/")[0]
+    manifest = Ref.from_dict(output["run"]["manifest"])
+    folder = store.key_of(manifest).rpartition("/")[0]
     return Run(
         id=execution.name,
         status=output["status"],

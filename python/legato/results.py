@@ -39,12 +39,12 @@ class Results:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def load(cls, store: Store, result: Ref) -> Results:
+    def load(cls, store: Store, result: Ref | str) -> Results:
         """Read all parts of a result, verified.
 
         Args:
             store: The store of the run.
-            result: The reference that Storage returned.
+            result: The reference that Storage returned, or the URI that the report shows.
 
         Raises:
             InputError: The object is no result of legato.
@@ -52,12 +52,14 @@ class Results:
         """
         import numpy as np
 
+        if isinstance(result, str):
+            result = _find(store, result)
         manifest = load(result, store.get(result))
         if not isinstance(manifest, dict) or manifest.get("legato_manifest") != 1:
             msg = f"{result.uri} is no result that this legato reads; give the reference of a run"
             raise InputError(msg)
         columns = [
-            native.read_parquet(store.get(Ref.from_dict(part["ref"])), columns=["id", "vector"])
+            native.read_parquet(store.get(_here(store, part)), columns=["id", "vector"])
             for part in manifest["parts"]
             if part["records"]
         ]
@@ -78,6 +80,10 @@ class Results:
         """
         import numpy as np
 
+        query = np.asarray(query, dtype=np.float32)
+        if count < 1 or not np.isfinite(query).all():
+            msg = "count must be 1 or more, and the query must have no NaN and no infinity"
+            raise InputError(msg)
         if not self.ids:
             return []
         if query.shape != self.vectors.shape[1:]:
@@ -86,3 +92,16 @@ class Results:
         scores = self.vectors @ query
         best = np.argsort(-scores, kind="stable")[:count]
         return [Hit(self.ids[i], float(scores[i])) for i in best]
+
+
+def _find(store: Store, uri: str) -> Ref:
+    found = store.find(uri.removeprefix(f"{store.url}/"))
+    if found is None:
+        msg = f"nothing is stored at {uri}; give the URI that the run's report shows"
+        raise InputError(msg)
+    return found
+
+
+def _here(store: Store, part: Mapping[str, Any]) -> Ref:
+    # By its key, not by where it was written: a store may have been moved since.
+    return Ref.from_dict({**part["ref"], "uri": f"{store.url}/{part['key']}"})

@@ -103,7 +103,7 @@ class Step:
         """Return a handler with these settings, for the embedded conductor; it logs to logging."""
         store = store or Store.open(settings.require("store"))
 
-        def handler(event: Any, context: LambdaContext) -> dict[str, Any]:
+        def handler(event: Any, context: LambdaContext | None = None) -> dict[str, Any]:
             return self._handle(event, context, settings, store, _log.info)
 
         return handler
@@ -111,7 +111,7 @@ class Step:
     def _handle(
         self,
         event: Any,
-        context: LambdaContext,
+        context: LambdaContext | None,
         settings: Settings,
         store: Store,
         log: Callable[[str], None],
@@ -154,7 +154,11 @@ class Step:
         return carried
 
 
-Handler = Callable[[Any, LambdaContext], dict[str, Any]]
+class Handler(Protocol):
+    """A step with its settings; a call outside of a runtime needs no context."""
+
+    def __call__(self, event: Any, context: LambdaContext | None = None) -> dict[str, Any]:
+        """Handle an event."""
 
 
 @overload
@@ -243,12 +247,12 @@ def _record_failure(store: Store, name: str, event: Any, line: str) -> None:
         _log.debug("no failure record was written")
 
 
-def _about(event: Any, context: LambdaContext) -> dict[str, Any]:
+def _about(event: Any, context: LambdaContext | None) -> dict[str, Any]:
     run = event.get("run") if isinstance(event, dict) else None
     run_id = run.get("id") if isinstance(run, dict) else None
     return {
-        "function_name": context.function_name,
-        "function_request_id": context.aws_request_id,
+        "function_name": context.function_name if context is not None else None,
+        "function_request_id": context.aws_request_id if context is not None else None,
         "run_id": run_id[:MAX_RUN_ID] if isinstance(run_id, str) else None,
     }
 

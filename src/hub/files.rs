@@ -21,7 +21,12 @@ const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Read where they exist; anything else in the folder is ignored.
-const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "sentence_bert_config.json", "modules.json"];
+const OPTIONAL: [&str; 4] = [
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+];
 /// Weight files that can run code when they are opened.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "pkl", "joblib"];
 
@@ -133,7 +138,7 @@ impl ModelFiles {
 
     /// The model's configuration.
     pub fn config(&self) -> Result<serde_json::Value> {
-        self.json(CONFIG)
+        self.object(CONFIG).map(serde_json::Value::Object)
     }
 
     /// The definition of the tokenizer.
@@ -162,6 +167,17 @@ impl ModelFiles {
             let at = format!("line {} column {}", e.line(), e.column());
             Error::model(&self.origin, format!("{name} is not valid JSON ({at}); copy it again"))
         })
+    }
+
+    /// A JSON file that holds an object, parsed.
+    pub fn object(&self, name: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+        match self.json(name)? {
+            serde_json::Value::Object(object) => Ok(object),
+            _ => {
+                let reason = format!("{name} is no JSON object; copy it again");
+                Err(Error::model(&self.origin, reason))
+            }
+        }
     }
 
     /// sha256 of the tokenizer definition, lower-case hex.

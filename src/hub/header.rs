@@ -13,6 +13,11 @@ const TENSORS: usize = 100_000;
 pub(super) fn check(data: &[u8]) -> Result<(), String> {
     let truncated = || "is truncated; copy it again".to_owned();
     let length = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)).ok_or_else(truncated)?;
+    if data.starts_with(b"version https://git-lfs") {
+        return Err(
+            "is a Git LFS pointer, not the weights; fetch them with git lfs pull".to_owned()
+        );
+    }
     if length > HEADER_BYTES {
         return Err(format!("is no safetensors file: its header claims {length} bytes"));
     }
@@ -78,6 +83,7 @@ mod tests {
             (vec![1, 2, 3], "truncated"),
             (huge, "no safetensors file"),
             (file("[]", &[]), "bad header"),
+            (b"version https://git-lfs.github.com/spec/v1\n".to_vec(), "git lfs pull"),
             (file(twice, &[0; 4]), "twice"),
         ] {
             let error = check(&data).expect_err(said);

@@ -4,6 +4,9 @@ use super::files::ModelFiles;
 use crate::error::{Error, Result};
 
 const MODULES: &str = "modules.json";
+const PROMPTS: &str = "config_sentence_transformers.json";
+const SENTENCE: &str = "sentence_bert_config.json";
+const TOKENIZER: &str = "tokenizer_config.json";
 
 /// What the sentence-transformers files of a model say about its output.
 ///
@@ -21,6 +24,7 @@ pub struct SentenceConfig {
 impl ModelFiles {
     /// Reads pooling, normalisation and the limit in tokens.
     pub fn sentence_config(&self) -> Result<SentenceConfig> {
+        self.refuse_unsupported()?;
         let mut config =
             SentenceConfig { pooling: "mean".into(), normalize: false, max_length: self.limit()? };
         for module in self.modules()? {
@@ -97,19 +101,59 @@ impl ModelFiles {
 
     /// The smallest of the limits that the model's files state.
     fn limit(&self) -> Result<Option<usize>> {
-        let stated = |file: &str, key: &str| -> Result<Option<usize>> {
-            if !self.has(file) {
-                return Ok(None);
-            }
-            let value = self.json(file)?;
-            // transformers writes 1e30 for "no limit".
-            let limit = value[key].as_u64().filter(|&n| 0 < n && n < 1 << 31);
-            Ok(limit.and_then(|n| usize::try_from(n).ok()))
+        let sentence = self.stated(SENTENCE, "max_seq_length")?;
+        let tokenizer = self.stated(TOKENIZER, "model_max_length")?;
+        Ok(sentence.or(tokenizer).into_iter().chain(self.max_positions()?).min())
+    }
+
+    /// Most tokens that the model's position embeddings reach.
+    pub fn max_positions(&self) -> Result<Option<usize>> {
+        self.stated("config.json", "max_position_embeddings")
+    }
+
+    /// A limit in tokens that a file states.
+    fn stated(&self, file: &str, key: &str) -> Result<Option<usize>> {
+        let value = if self.has(file) { self.object(file)?.remove(key) } else { None };
+        let limit = match value {
+            None | Some(Value::Null) => return Ok(None),
+            Some(value) => value.as_f64(),
         };
-        let sentence = stated("sentence_bert_config.json", "max_seq_length")?;
-        let tokenizer = stated("tokenizer_config.json", "model_max_length")?;
-        let positions = stated("config.json", "max_position_embeddings")?;
-        Ok(sentence.or(tokenizer).into_iter().chain(positions).min())
+        match limit.filter(|&n| n >= 1.0 && n.fract() == 0.0) {
+            // transformers writes 1e30 for "no limit".
+            Some(n) if n >= f64::from(1 << 30) => Ok(None),
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 1 to 2^30
+            Some(n) => Ok(Some(n as usize)),
+            None => {
+                let reason = format!("{file}: {key} must be a whole number of tokens, 1 or more");
+                Err(Error::model(self.origin(), reason))
+            }
+        }
+    }
+
+    /// Refuses by name what would change the vectors and is not done here.
+    fn refuse_unsupported(&self) -> Result<()> {
+        let asked = |file: &str, key: &str| -> Result<Option<Value>> {
+            if self.has(file) { Ok(self.object(file)?.remove(key)) } else { Ok(None) }
+        };
+        let lower = asked(SENTENCE, "do_lower_case")?;
+        let side = asked(TOKENIZER, "truncation_side")?;
+        let prompt = asked(PROMPTS, "default_prompt_name")?;
+        let found = if lower == Some(Value::Bool(true)) {
+            Some((SENTENCE, "do_lower_case"))
+        } else if side.is_some_and(|side| side != "right") {
+            Some((TOKENIZER, "truncation_side other than right"))
+        } else if prompt.is_some_and(|prompt| !prompt.is_null()) {
+            Some((PROMPTS, "default_prompt_name"))
+        } else {
+            None
+        };
+        match found {
+            Some((file, what)) => {
+                let reason = format!("{file} asks for {what}, which is not supported yet");
+                Err(Error::model(self.origin(), reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 

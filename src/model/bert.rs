@@ -26,6 +26,8 @@ struct Config {
     layer_norm_eps: f32,
     #[serde(default = "gelu")]
     hidden_act: String,
+    #[serde(default)]
+    is_decoder: bool,
     #[serde(default = "absolute")]
     position_embedding_type: String,
 }
@@ -169,6 +171,9 @@ impl Config {
                 "config.json: hidden_size {} is not a multiple of num_attention_heads {}",
                 self.hidden_size, self.num_attention_heads
             ));
+        }
+        if self.is_decoder {
+            return Err("config.json: is_decoder is true; encoders are supported".to_owned());
         }
         if self.position_embedding_type != "absolute" {
             return Err(format!(

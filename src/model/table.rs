@@ -15,7 +15,10 @@ const TABLE: [(&str, Load); 1] =
 /// Loads the encoder that the model's `config.json` names onto `device`.
 pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Box<dyn Encoder>> {
     let config = files.config()?;
-    let model_type = config["model_type"].as_str().unwrap_or("");
+    let Some(model_type) = config["model_type"].as_str() else {
+        let reason = "config.json names no model_type; copy the whole model folder";
+        return Err(Error::model(files.origin(), reason));
+    };
     let Some((_, load)) = TABLE.iter().find(|(name, _)| *name == model_type) else {
         let known: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
         let reason =

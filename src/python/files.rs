@@ -57,6 +57,12 @@ impl ModelFiles {
         enter::quick(py, || self.inner.sentence_config().map(|config| config.max_length))
     }
 
+    /// Most tokens that the model's position embeddings reach, if its config.json states it.
+    #[getter]
+    fn max_positions(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        enter::quick(py, || self.inner.max_positions())
+    }
+
     /// Pooling that the sentence-transformers files name, or "mean".
     #[getter]
     fn pooling(&self, py: Python<'_>) -> PyResult<String> {

@@ -78,6 +78,29 @@ impl Tokenizer {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Read a tokenizer, and the model's limit in tokens, from a model's files.
+    ///
+    /// Args:
+    ///     files: the model's files.
+    ///     max_length: tokens that a text is cut to instead of the model's own limit.
+    ///
+    /// Raises:
+    ///     ModelError: the definition cannot be read.
+    #[staticmethod]
+    #[pyo3(signature = (files, *, max_length = None))]
+    fn from_files(
+        py: Python<'_>,
+        files: &super::files::ModelFiles,
+        max_length: Option<Count>,
+    ) -> PyResult<Self> {
+        let max_length = max_length.map(|n| n.0);
+        let inner = enter::quick(py, || {
+            let limit = files.inner.sentence_config()?.max_length;
+            tokenize::Tokenizer::from_bytes(&files.inner.tokenizer()?, max_length.or(limit))
+        })?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// sha256 of the definition, lower-case hex.
     #[getter]
     fn digest(&self) -> &str {

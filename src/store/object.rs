@@ -10,12 +10,14 @@ use super::key::{CHUNKS_SUFFIX, Key, REF_SUFFIX};
 use crate::error::{Error, Result};
 use crate::reference::{Checksums, Description, Ref, combine, crc, crc_text};
 
+/// Longest media type.
+const MEDIA_TYPE_BYTES: usize = 255;
 /// Times that a commit starts again when what it met is gone a moment later.
 const COMMIT_ATTEMPTS: u32 = 4;
 
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
-    not_reserved(key)?;
+    check(key, &about)?;
     let (reference, sidecar) = checksums(&body)?.into_ref(store.uri(key), about);
     put_sidecar(store, key, sidecar).await?;
     store.put(key, body, Condition::Always).await?;
@@ -28,7 +30,7 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
 /// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Description) -> Result<Ref> {
-    not_reserved(key)?;
+    check(key, &about)?;
     for _ in 0..COMMIT_ATTEMPTS {
         let data = match store.put(key, Body::Bytes(data.clone()), Condition::Absent).await? {
             Put::Written => data.clone(),
@@ -172,7 +174,12 @@ pub async fn read_chunk(
 }
 
 /// What lies beside an object belongs to it: another object under such a name would pass for it.
-fn not_reserved(key: &Key) -> Result<()> {
+fn check(key: &Key, about: &Description) -> Result<()> {
+    // A reference that is too long to be read again would pass for a damaged one.
+    if about.media_type.len() > MEDIA_TYPE_BYTES || about.media_type.contains(char::is_control) {
+        let reason = format!("a media type must be plain text of at most {MEDIA_TYPE_BYTES} bytes");
+        return Err(Error::input(reason));
+    }
     for suffix in [REF_SUFFIX, CHUNKS_SUFFIX] {
         if key.as_str().ends_with(suffix) {
             let reason =

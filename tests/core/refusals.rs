@@ -26,10 +26,11 @@ fn refused(model: &Tiny, said: &str) {
 #[test]
 fn configurations() {
     type Change = (&'static str, Value, &'static str);
-    let cases: [Change; 24] = [
+    let cases: [Change; 25] = [
         ("model_type", "llama".into(), "model_type 'llama' is not supported; supported: bert"),
-        ("model_type", Value::Null, "model_type '' is not supported"),
-        ("model_type", 5.into(), "model_type '' is not supported"),
+        ("model_type", Value::Null, "names no model_type"),
+        ("model_type", 5.into(), "names no model_type"),
+        ("is_decoder", true.into(), "is_decoder is true"),
         ("hidden_size", 0.into(), "hidden_size is 0"),
         ("hidden_size", (1u64 << 60).into(), "hidden_size is 1152921504606846976"),
         ("hidden_size", (-32).into(), "does not describe a BERT model"),
@@ -66,7 +67,7 @@ fn configurations() {
     for (text, said) in [
         ("", "config.json is not valid JSON (line 1 column 0)"),
         ("{\"model_type\": \"bert\"", "config.json is not valid JSON"),
-        ("[]", "model_type '' is not supported"),
+        ("[]", "is no JSON object"),
         ("{\"model_type\": \"bert\"}", "missing field `vocab_size`"),
     ] {
         refused(&Tiny::new().with("config.json", text), said);
@@ -258,4 +259,24 @@ fn a_file_that_changes_is_noticed() {
     fs::write(weights, data).unwrap();
     let error = Engine::load(&files, &EngineOptions::default()).unwrap_err().to_string();
     assert!(error.contains("model.safetensors changed while the model was in use"), "{error}");
+}
+
+#[test]
+fn what_would_change_the_vectors_is_refused_by_name() {
+    for (file, content, said) in [
+        ("sentence_bert_config.json", json!({"do_lower_case": true}), "do_lower_case"),
+        ("sentence_bert_config.json", json!({"max_seq_length": "100"}), "whole number of tokens"),
+        ("sentence_bert_config.json", json!({"max_seq_length": 0}), "whole number of tokens"),
+        ("sentence_bert_config.json", json!([]), "is no JSON object"),
+        ("tokenizer_config.json", json!({"truncation_side": "left"}), "truncation_side"),
+        (
+            "config_sentence_transformers.json",
+            json!({"default_prompt_name": "query", "prompts": {"query": "q: "}}),
+            "default_prompt_name",
+        ),
+    ] {
+        refused(&Tiny::new().with(file, content.to_string()), said);
+    }
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    refused(&Tiny::new().with("model.safetensors", pointer), "git lfs pull");
 }

@@ -209,12 +209,8 @@ def write_expected() -> None:
     tokenizer.enable_truncation(MAX_TOKENS)
     ids = [tokenizer.encode(text).ids for text in TEXTS]
 
-    sentence_model = SentenceTransformer(
-        str(FOLDER), device="cpu", local_files_only=True
-    )
-    loaded: Any = BertModel.from_pretrained(
-        FOLDER, local_files_only=True, output_loading_info=True
-    )
+    sentence_model = SentenceTransformer(str(FOLDER), device="cpu", local_files_only=True)
+    loaded: Any = BertModel.from_pretrained(FOLDER, local_files_only=True, output_loading_info=True)
     model, report = loaded
     assert not any(report.values()), report
     model.eval()

@@ -36,7 +36,7 @@ def _headline(workflow: Workflow, run: Run) -> Iterator[str]:
 
 def _table(run: Run) -> Iterator[str]:
     columns = ("in", "out", "rejected", "tasks", "there")
-    yield f"{'stage':<14}{''.join(f'{name:>10}' for name in columns)}{'seconds':>10}"
+    yield f"{'stage':<14}{''.join(f'{name:>10}' for name in columns)}{'task s':>10}"
     for stage in STAGES:
         # A stage that runs once has one task, and does not count it.
         counts = {"tasks": 1, **run.counts.get(stage.lower(), {})}
@@ -48,7 +48,9 @@ def _table(run: Run) -> Iterator[str]:
 def _places(run: Run) -> Iterator[str]:
     rejections = run.rejections()
     if rejections:
-        known = ", ".join(f"{n} {reason}" for reason, n in list(rejections.items())[:REASONS])
+        known = ", ".join(f"{n:,} {reason}" for reason, n in list(rejections.items())[:REASONS])
+        more = sum(list(rejections.values())[REASONS:])
+        known += f", {more:,} for other reasons" if more else ""
         yield f"rejected  {known}"
         yield f"          where and why: {run.rejected_uri}"
     yield f"result    {run.result.uri}"

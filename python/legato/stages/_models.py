@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import legato._native as native
 from legato._native import Engine, ModelFiles, Tokenizer
+from legato.errors import SettingsError
 from legato.pipeline import check_revision
 from legato.settings import Settings
 
@@ -50,7 +51,8 @@ def tokenizer(settings: Settings) -> Tokenizer:
     files = model_files(settings)
     with _lock:
         if files.digest not in _tokenizers:
-            _tokenizers[files.digest] = Tokenizer.from_dir(settings.require("model_id"))
+            native.set_num_threads(settings.num_threads)
+            _tokenizers[files.digest] = Tokenizer.from_files(files)
         return _tokenizers[files.digest]
 
 
@@ -66,5 +68,15 @@ def engine(settings: Settings) -> Engine:
 
 
 def max_length(settings: Settings, files: ModelFiles) -> int | None:
-    """Return the tokens that a text is cut to: the setting, or the model's own limit."""
-    return settings.max_length if settings.max_length is not None else files.max_length
+    """Return the tokens that a text is cut to: the setting, or the model's own limit.
+
+    Raises:
+        SettingsError: The setting is above what the model takes.
+    """
+    if settings.max_length is None:
+        return files.max_length
+    most = files.max_positions
+    if most is not None and settings.max_length > most:
+        msg = f"max_length is {settings.max_length:,}, the model takes {most:,} tokens; lower it"
+        raise SettingsError(msg)
+    return settings.max_length

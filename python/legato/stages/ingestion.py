@@ -13,7 +13,7 @@ from typing import Any
 
 from legato._events import JSON, JSONL
 from legato._native import Ref
-from legato._scope import Folder
+from legato._scope import Folder, bucket_key
 from legato.errors import InputError
 from legato.stages._events import ref_of
 from legato.stages._readers import Record, Rejected, kind_of, read_records
@@ -21,6 +21,9 @@ from legato.step import Task, step
 
 SHARD_BYTES = 4 << 20
 """Most bytes of text in a shard, whatever the number of records: a shard has minutes, not hours."""
+
+MAX_SHARDS = 80_000
+"""Most shards of a run: the empty outputs of more would not fit into the Map's 256 KiB."""
 
 MANIFEST, SUMMARY, REJECTED = "manifest.jsonl", "summary.json", "rejected.jsonl"
 
@@ -51,7 +54,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     cached = found is not None
     manifest, summary = found or _split(source, kind, task, folder)
     task.count(records_in=summary["in"], out=summary["out"], cached=cached)
-    run = {**task.run, "manifest": manifest, "manifest_key": task.scope.store.key_of(manifest)}
+    run = {**task.run, "manifest": manifest, "manifest_key": _key(task, manifest)}
     if run.get("mode") != "prompt":
         return {"run": run}
     if summary["out"] != 1:
@@ -87,6 +90,12 @@ def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dic
     for shard in _shards(records, rejected, settings.shard_records):
         data = "".join(_line({"id": r.id, "text": r.text}) for r in shard).encode()
         name = f"shard-{len(lines):05d}.jsonl"
+        if len(lines) == MAX_SHARDS:
+            msg = (
+                f"the input makes more than {MAX_SHARDS:,} shards of {settings.shard_records:,} "
+                "records; raise shard_records"
+            )
+            raise InputError(msg)
         ref = folder.commit(name, data, media_type=JSONL, records=len(shard))
         total += len(shard)
         lines.append(_line({"index": len(lines), "records": len(shard), "ref": ref.to_dict()}))
@@ -141,6 +150,11 @@ def _about(rejected: Rejected) -> dict[str, Any]:
         "reason": rejected.reason,
         "detail": rejected.detail,
     }
+
+
+def _key(task: Task, manifest: Ref) -> str:
+    # As the state machine's item reader knows it: by bucket and key, not by store.
+    return bucket_key(task.scope.store.url, task.scope.store.key_of(manifest))
 
 
 def _line(value: Mapping[str, Any]) -> str:

@@ -53,7 +53,15 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
             **about,
             "records": sum(part["records"] for part in parts),
             "shards": manifest.to_dict(),
-            "parts": [{key: part[key] for key in ("index", "records", "ref")} for part in parts],
+            "parts": [
+                {
+                    "index": part["index"],
+                    "records": part["records"],
+                    "key": task.scope.store.key_of(ref),
+                    "ref": part["ref"],
+                }
+                for part, ref in zip(parts, refs, strict=True)
+            ],
         }
         data = json.dumps(content, ensure_ascii=False, indent=1).encode()
         result = folder.commit(

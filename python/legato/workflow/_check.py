@@ -43,7 +43,7 @@ def check_workflow(workflow: Workflow) -> None:
         if getattr(workflow, field) is not None:
             _text(field, getattr(workflow, field))
     if workflow.store is not None:
-        _match("store", workflow.store, _STORE, "a URL such as file:///data or s3://bucket/prefix")
+        _match("store", workflow.store, _STORE, "a URL such as file:///data")
     _integer("fleet", workflow.fleet, MAX_FLEET)
     _integer("shard_records", workflow.shard_records, MAX_SHARD_RECORDS)
     if workflow.max_length is not None:
@@ -96,10 +96,18 @@ def _percentage(field: str, value: object) -> None:
         raise _error(field, value, "a number from 0 to 100")
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _queries(value: object) -> None:
     # Not quoted in the message: a query is the user's text.
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise WorkflowError("queries must be a list of texts")
     for number, query in enumerate(value):
-        if not isinstance(query, str) or not query.strip():
-            raise WorkflowError(f"queries[{number}] must be a text that is not empty")
+        if not isinstance(query, str) or not query.strip() or not _is_utf8(query):
+            raise WorkflowError(f"queries[{number}] must be a text that is not empty, in UTF-8")

@@ -26,7 +26,7 @@ class Workflow:
         dataset: The input file, or a callable that makes it and returns its path. The callable is
             called when a run needs it, never here.
         dataset_version: The dataset's version, where the digest of the file is not enough.
-        store: The URL that objects lie under, e.g. ``file:///data`` or ``s3://bucket/prefix``.
+        store: The URL that objects lie under, e.g. ``file:///data``.
         fleet: How many shards run at the same time at most, 1 to 10,000.
         shard_records: Records in a shard, 1 to 1,000,000. A shard has 5 minutes on AWS.
         max_length: Tokens of a text that the model sees; the model's own limit by default.

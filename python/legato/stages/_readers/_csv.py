@@ -15,7 +15,10 @@ _SHOWN_COLUMNS: Final = 20
 _SHOWN_CHARACTERS: Final = 40
 
 _BROKEN: Final = "the row has a broken quoted cell or a lone carriage return"
-_UNCLOSED: Final = "a quoted cell is not closed, so the row goes on until the end of the file"
+_UNCLOSED: Final = (
+    "the row at line {line} opens a quoted cell that is not closed until the end of the file; "
+    "close the quote, or every record after it would be lost"
+)
 
 
 def read_csv(
@@ -37,7 +40,7 @@ def read_csv(
 
     Raises:
         InputError: The header row cannot be read, has no column of the text, or has one of the two
-            columns twice.
+            columns twice; or a quoted cell is never closed.
     """
     found = rows(chunks, max_record_bytes, delimiter.encode())
     first = next(found, None)
@@ -50,8 +53,11 @@ def read_csv(
     id_at = _column(header, id_field)
     admit = Admission("line", max_record_bytes).admit
     for row in found:
+        if not row.closed:
+            # Whatever the rest of the file was meant to be, it is no one record to reject.
+            raise InputError(_UNCLOSED.format(line=row.line))
         if isinstance(row.data, Oversized):
-            detail = over_limit(row.data.size, max_record_bytes) if row.closed else _UNCLOSED
+            detail = over_limit(row.data.size, max_record_bytes)
             yield Rejected(row.line, None, "too_long", detail)
             continue
         try:
@@ -60,15 +66,15 @@ def read_csv(
             yield not_utf8(row.line, exc.start)
             continue
         if values is None or len(values) != len(header):
-            yield Rejected(row.line, None, "bad_row", _why(row, values, len(header)))
+            yield Rejected(row.line, None, "bad_row", _why(values, len(header)))
         else:
             yield admit(row.line, None if id_at is None else values[id_at], values[text_at])
 
 
-def _why(row: Row, values: list[str] | None, columns: int) -> str:
-    if values is not None:
-        return f"the row has {len(values):,} cells, the header has {columns:,}"
-    return _BROKEN if row.closed else _UNCLOSED
+def _why(values: list[str] | None, columns: int) -> str:
+    if values is None:
+        return _BROKEN
+    return f"the row has {len(values):,} cells, the header has {columns:,}"
 
 
 def _header(row: Row, delimiter: str) -> list[str]:
