@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import legato
-from legato.cli import main
+from legato.cli import _progress, main
 
 SECRET = "hunter2"
 
@@ -130,7 +130,24 @@ def test_progress_has_a_line_for_each_stage(cli: Cli) -> None:
     assert [line[:4] for line in lines] == [
         [stage, "8", "of", "8"] for stage in legato.workflow.STAGES
     ]
-    assert all(line[4] == "records," and line[5].endswith("/s") for line in lines)
+    assert {line[4].rstrip(",") for line in lines} == {"records"}
+
+
+def test_a_rate_and_the_time_left_are_shown_once_they_mean_something(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    shown = _progress.Lines()
+    shown.update("Inference", 0, 100)
+    now += 0.1
+    shown.update("Storage", 5, 5)
+    now += 9.9
+    shown.update("Inference", 50, 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "Storage               5 of 5 records",
+        "Inference            50 of 100 records, 5/s, 10 s left",
+    ]
 
 
 def test_a_second_run_says_that_there_was_nothing_to_do(cli: Cli) -> None:

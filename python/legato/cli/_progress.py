@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from legato.conductor import HistoryEvent
 from legato.workflow import STAGES
 
+RATE_AFTER_S = 0.5
+"""Seconds from which on a stage's rate is shown."""
+
 LINE_EVERY_S = 5.0
 """Seconds between two lines where there is no terminal."""
 
@@ -91,7 +94,8 @@ class Lines:
         rate = done / max(now - started, 1e-3)
         left = "" if total is None or ended else f", {(total - done) / rate:.0f} s left"
         of = "" if total is None else f" of {total:,}"
-        sys.stderr.write(f"{stage:<14}{done:>9,}{of} records, {rate:,.0f}/s{left}\n")
+        shown = _rate(done, now - started)
+        sys.stderr.write(f"{stage:<14}{done:>9,}{of} records{shown and ', '}{shown}{left}\n")
 
 
 class Bars:
@@ -136,6 +140,10 @@ class Bars:
         if stage not in self._started:
             self._started[stage] = time.monotonic()
             self._bars.start_task(task)
-        rate = done / max(time.monotonic() - self._started[stage], 1e-3)
-        shown = f"{rate:,.0f}/s" if done else ""
+        shown = _rate(done, time.monotonic() - self._started[stage])
         self._bars.update(task, completed=done, total=total, rate=shown)
+
+
+def _rate(done: int, seconds: float) -> str:
+    # What is over at once has no rate that means anything.
+    return f"{done / seconds:,.0f}/s" if done and seconds >= RATE_AFTER_S else ""
