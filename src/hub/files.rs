@@ -171,13 +171,10 @@ impl ModelFiles {
 
     /// A JSON file that holds an object, parsed.
     pub fn object(&self, name: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
-        match self.json(name)? {
-            serde_json::Value::Object(object) => Ok(object),
-            _ => {
-                let reason = format!("{name} is no JSON object; copy it again");
-                Err(Error::model(&self.origin, reason))
-            }
+        if let serde_json::Value::Object(object) = self.json(name)? {
+            return Ok(object);
         }
+        Err(Error::model(&self.origin, format!("{name} is no JSON object; copy it again")))
     }
 
     /// sha256 of the tokenizer definition, lower-case hex.
