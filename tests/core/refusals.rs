@@ -8,7 +8,7 @@ use legato::{Engine, Error, ModelFiles};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use crate::models::{Tiny, folder, parse, serialize};
+use crate::models::{Tiny, folder};
 
 /// Fails unless loading `model` is a model error that says `said`.
 fn refused(model: &Tiny, said: &str) {
@@ -123,7 +123,6 @@ fn damaged_weight_files() {
     file.extend_from_slice(twice.as_bytes());
     file.extend_from_slice(&data[8 + length..]);
     refused(&Tiny::new().with("model.safetensors", file), "a tensor name stands twice");
-    assert_eq!(serialize(&parse(&data)).len(), serialize(&parse(&data)).len());
 }
 
 #[test]
