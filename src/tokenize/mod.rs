@@ -1,8 +1,13 @@
 //! Text to token ids. The only module that names the `tokenizers` crate.
 
+mod added;
+mod cache;
+mod definition;
 mod exact;
+mod fast;
 mod tokenizer;
 mod tokens;
+mod wordpiece;
 
 pub use tokenizer::{EncodeOptions, Tokenizer};
 pub use tokens::Tokens;

@@ -1,0 +1,237 @@
+//! What words became, remembered: text repeats its words, so most cost one look-up.
+//!
+//! Bounded by construction: fixed tables, where a new word takes the place of an older one. Endless new words
+//! cost time, never memory. A cache belongs to one task at a time (see `Pool`), so it needs no lock.
+
+use std::fmt;
+use std::sync::Mutex;
+
+/// Longest word, in bytes, that a short entry holds.
+pub(super) const SHORT: usize = 15;
+/// Longest word, in bytes, that a long entry holds.
+pub(super) const LONG: usize = 39;
+/// Most ids that a short and a long entry hold.
+const SHORT_IDS: usize = 4;
+const LONG_IDS: usize = 6;
+/// Ids must be below this: the four highest bits of an entry's first id count its ids.
+pub(super) const ID_LIMIT: u32 = 1 << 28;
+
+const SHORT_BITS: u32 = 14;
+const LONG_BITS: u32 = 12;
+
+/// Two entries share a cache line of 64 bytes; the newer is first.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+struct Short {
+    /// Up to 15 bytes, and their number in the highest byte; 0 is no entry.
+    key: u128,
+    ids: [u32; SHORT_IDS],
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Long {
+    /// Up to 39 bytes, and their number in the highest byte of the last word; 0 is no entry.
+    key: [u64; 5],
+    ids: [u32; LONG_IDS],
+}
+
+/// Words and their ids. Words of up to [`SHORT`] bytes are keyed by value, see [`key`].
+pub(super) struct Cache {
+    short: Box<[Short]>,
+    long: Box<[Long]>,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").finish_non_exhaustive()
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        let (short, long) =
+            (Short { key: 0, ids: [0; SHORT_IDS] }, Long { key: [0; 5], ids: [0; LONG_IDS] });
+        Self {
+            short: vec![short; 1 << SHORT_BITS].into_boxed_slice(),
+            long: vec![long; 1 << LONG_BITS].into_boxed_slice(),
+        }
+    }
+}
+
+/// The key of a word of 1 to [`SHORT`] bytes.
+#[inline]
+pub(super) fn key(word: &[u8]) -> u128 {
+    debug_assert!(!word.is_empty() && word.len() <= SHORT);
+    let mut bytes = [0; 16];
+    bytes[..word.len()].copy_from_slice(word);
+    bytes[15] = word.len() as u8;
+    u128::from_le_bytes(bytes)
+}
+
+/// The key of the `length` (1 to [`SHORT`]) bytes at `start`: one load where 16 bytes are there to be read.
+#[inline]
+pub(super) fn key_at(text: &[u8], start: usize, length: usize) -> u128 {
+    debug_assert!(length > 0 && length <= SHORT);
+    match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+        Some(bytes) => {
+            let kept = u128::MAX >> (128 - 8 * length);
+            u128::from_le_bytes(bytes) & kept | (length as u128) << 120
+        }
+        None => key(&text[start..start + length]),
+    }
+}
+
+impl Cache {
+    /// Appends the ids of the word with this key; `false` where it is not known.
+    #[inline]
+    pub(super) fn append_short(&self, key: u128, ids: &mut Vec<u32>) -> bool {
+        let bucket = short_bucket(key);
+        // Sound: `short_bucket` is even and below 2^SHORT_BITS by construction.
+        let pair: &[Short] = &self.short[bucket..bucket + 2];
+        let entry = if pair[0].key == key {
+            &pair[0]
+        } else if pair[1].key == key {
+            &pair[1]
+        } else {
+            return false;
+        };
+        let count = (entry.ids[0] >> 28) as usize;
+        if count == 1 {
+            ids.push(entry.ids[0] & (ID_LIMIT - 1));
+        } else {
+            append(&entry.ids, ids);
+        }
+        true
+    }
+
+    /// Remembers what the word with this key became, if it fits.
+    pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
+        if let Some(ids) = counted(ids) {
+            let bucket = short_bucket(key);
+            self.short[bucket + 1] = self.short[bucket];
+            self.short[bucket] = Short { key, ids };
+        }
+    }
+
+    /// Appends the ids of `word`; `false` where it is not known.
+    #[inline]
+    pub(super) fn append(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
+        if word.is_empty() {
+            return false;
+        }
+        if word.len() <= SHORT {
+            return self.append_short(key(word), ids);
+        }
+        let Some(key) = long_key(word) else { return false };
+        let entry = &self.long[long_slot(&key)];
+        let known = entry.key == key;
+        if known {
+            append(&entry.ids, ids);
+        }
+        known
+    }
+
+    /// Remembers what `word` became, if both fit.
+    pub(super) fn put(&mut self, word: &[u8], ids: &[u32]) {
+        if word.is_empty() {
+            return;
+        }
+        if word.len() <= SHORT {
+            self.put_short(key(word), ids);
+        } else if let (Some(key), Some(ids)) = (long_key(word), counted(ids)) {
+            self.long[long_slot(&key)] = Long { key, ids };
+        }
+    }
+}
+
+#[inline]
+fn append(entry: &[u32], ids: &mut Vec<u32>) {
+    let count = (entry[0] >> 28) as usize;
+    if count > 0 {
+        ids.push(entry[0] & (ID_LIMIT - 1));
+        ids.extend_from_slice(&entry[1..count]);
+    }
+}
+
+/// The ids with their number in the first one's high bits; `None` where they do not fit.
+fn counted<const N: usize>(ids: &[u32]) -> Option<[u32; N]> {
+    let mut entry = [0; N];
+    entry.get_mut(..ids.len())?.copy_from_slice(ids);
+    if entry[0] >= ID_LIMIT {
+        return None;
+    }
+    entry[0] |= (ids.len() as u32) << 28;
+    Some(entry)
+}
+
+#[inline]
+fn short_bucket(key: u128) -> usize {
+    let (low, high) = (key as u64, (key >> 64) as u64);
+    let hash = mix(low ^ 0x9e37_79b9_7f4a_7c15, high ^ 0xd1b5_4a32_d192_ed03);
+    ((hash >> (64 - SHORT_BITS + 1)) << 1) as usize
+}
+
+fn long_key(word: &[u8]) -> Option<[u64; 5]> {
+    let mut bytes = [0; 40];
+    bytes.get_mut(..word.len()).filter(|_| word.len() <= LONG)?.copy_from_slice(word);
+    bytes[39] = word.len() as u8;
+    let mut key = [0; 5];
+    for (word, bytes) in key.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_le_bytes(bytes.try_into().ok()?);
+    }
+    Some(key)
+}
+
+#[inline]
+fn long_slot(key: &[u64; 5]) -> usize {
+    let head = mix(key[0] ^ 0x9e37_79b9_7f4a_7c15, key[1] ^ 0xd1b5_4a32_d192_ed03);
+    let tail = mix(key[2] ^ 0x8ebc_6af0_9c88_c6e3, key[3] ^ key[4] ^ 0x5895_b2a5_4f3b_7c21);
+    (mix(head ^ tail, 0x9e37_79b9_7f4a_7c15) >> (64 - LONG_BITS)) as usize
+}
+
+/// Both halves of a 128-bit product, folded.
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Values that tasks borrow, one task at a time: as many as run at once, at most `SLOTS` kept.
+///
+/// A slot is only ever tried, never waited for. So no task blocks another, and a child forked while
+/// another thread held a slot makes a new value instead of waiting for a thread that it does not have.
+pub(super) struct Pool<T>([Mutex<Option<Box<T>>>; SLOTS]);
+
+const SLOTS: usize = 64;
+
+impl<T> fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(None)))
+    }
+}
+
+impl<T: Default> Pool<T> {
+    /// Runs `work` with a value of this pool. A value that a panic unwound through is dropped.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let kept = self.0.iter().find_map(|slot| slot.try_lock().ok()?.take());
+        let mut value = kept.unwrap_or_default();
+        let result = work(&mut value);
+        let mut value = Some(value);
+        for slot in &self.0 {
+            if let Ok(mut slot) = slot.try_lock()
+                && slot.is_none()
+            {
+                *slot = value.take();
+                break;
+            }
+        }
+        result
+    }
+}
