@@ -2,9 +2,11 @@
 
 mod added;
 mod cache;
+mod chars;
 mod definition;
 mod exact;
 mod fast;
+mod pieces;
 mod tokenizer;
 mod tokens;
 mod wordpiece;

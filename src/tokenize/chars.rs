@@ -1,0 +1,164 @@
+//! What the BERT normalizer and pre-tokenizer make of one character, looked up.
+//!
+//! Both work character by character, but for one step: canonical ordering of combining marks. Characters that
+//! it could move are [`Kind::Rare`], and a text with one is normalized by upstream's own code instead.
+//! Entries are computed from the same tables that upstream asks, a page at a time, when a page is first met.
+
+use std::sync::OnceLock;
+
+use tokenizers::normalizers::BertNormalizer;
+use unicode_categories::UnicodeCategories;
+use unicode_normalization_alignments::UnicodeNormalization;
+use unicode_normalization_alignments::char::canonical_combining_class;
+
+const PAGE: usize = 64;
+const PAGES: usize = 0x11_0000 / PAGE;
+
+/// What becomes of a character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    /// White space: ends a word, and is gone.
+    Space,
+    /// Gone without a trace, a word goes on.
+    Dropped,
+    /// Part of a word, as [`Char::text`] says.
+    Word,
+    /// Punctuation or an ideograph: a word of its own, as [`Char::text`] says.
+    Alone,
+    /// Not to be said of the character alone: a combining mark that survives, or several kinds at once.
+    Rare,
+}
+
+/// One character's entry: its kind, and the text it becomes.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kind: Kind,
+    length: u8,
+    /// Where the text starts in the page's texts.
+    start: u16,
+}
+
+#[derive(Debug)]
+struct Page {
+    entries: [Entry; PAGE],
+    texts: Box<str>,
+}
+
+/// A character's kind and what it becomes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Char<'a> {
+    pub(super) kind: Kind,
+    pub(super) text: &'a str,
+}
+
+/// The tables of one normalizer's settings.
+pub(super) struct Chars {
+    /// `None`: text is normalized already.
+    normalizer: Option<BertNormalizer>,
+    ascii: [Kind; 128],
+    pages: Box<[OnceLock<Box<Page>>]>,
+}
+
+impl std::fmt::Debug for Chars {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chars").field("normalizer", &self.normalizer).finish_non_exhaustive()
+    }
+}
+
+impl Chars {
+    pub(super) fn new(normalizer: Option<BertNormalizer>) -> Self {
+        let mut ascii = [Kind::Word; 128];
+        for (code, kind) in (0..128_u8).zip(&mut ascii) {
+            *kind = page_entry(normalizer, char::from(code)).0;
+        }
+        let pages = std::iter::repeat_with(OnceLock::new).take(PAGES).collect();
+        Self { normalizer, ascii, pages }
+    }
+
+    /// What becomes of an ASCII character. One that is `Word` or `Alone` becomes itself, or its lower case.
+    #[inline]
+    pub(super) fn ascii(&self, byte: u8) -> Kind {
+        self.ascii[usize::from(byte & 0x7f)]
+    }
+
+    #[inline]
+    pub(super) fn of(&self, c: char) -> Char<'_> {
+        let code = c as usize;
+        let page = self.pages[code / PAGE].get_or_init(|| Box::new(self.page(code / PAGE)));
+        let entry = page.entries[code % PAGE];
+        let start = usize::from(entry.start);
+        Char { kind: entry.kind, text: &page.texts[start..start + usize::from(entry.length)] }
+    }
+
+    fn page(&self, number: usize) -> Page {
+        let mut entries = [Entry { kind: Kind::Dropped, length: 0, start: 0 }; PAGE];
+        let mut texts = String::new();
+        for (offset, entry) in entries.iter_mut().enumerate() {
+            // Surrogates are no characters: their entries are never asked for.
+            let code = u32::try_from(number * PAGE + offset).ok().and_then(char::from_u32);
+            let Some(c) = code else { continue };
+            let (kind, text) = page_entry(self.normalizer, c);
+            // At most 18 characters of 4 bytes a decomposition, 64 of them: 16 bits are enough.
+            *entry = Entry { kind, length: text.len() as u8, start: texts.len() as u16 };
+            texts.push_str(&text);
+        }
+        Page { entries, texts: texts.into() }
+    }
+
+    /// The kind of a character that the normalizer has been through.
+    pub(super) fn plain(c: char) -> Kind {
+        if c.is_whitespace() {
+            Kind::Space
+        } else if c.is_ascii_punctuation() || c.is_punctuation() {
+            Kind::Alone
+        } else {
+            Kind::Word
+        }
+    }
+}
+
+/// Upstream's steps for one character: `normalizers/bert.rs`, then `pre_tokenizers/bert.rs`.
+fn page_entry(normalizer: Option<BertNormalizer>, c: char) -> (Kind, String) {
+    let Some(rules) = normalizer else { return (Chars::plain(c), c.to_string()) };
+    let mut c = c;
+    if rules.clean_text {
+        let kept = matches!(c, '\t' | '\n' | '\r');
+        if c == '\0' || c == '\u{fffd}' || (!kept && c.is_other()) {
+            return (Kind::Dropped, String::new());
+        }
+        if c.is_whitespace() {
+            c = ' ';
+        }
+    }
+    let alone = rules.handle_chinese_chars && is_ideograph(c);
+    let mut text = c.to_string();
+    if rules.strip_accents.unwrap_or(rules.lowercase) {
+        let kept = |&(c, _): &(char, isize)| !c.is_mark_nonspacing();
+        text = text.nfd().filter(kept).map(|(c, _)| c).collect();
+        if text.chars().any(|c| canonical_combining_class(c) != 0) {
+            return (Kind::Rare, String::new());
+        }
+    }
+    if rules.lowercase {
+        text = text.chars().flat_map(char::to_lowercase).collect();
+    }
+    let mut kinds = text.chars().map(Chars::plain);
+    let kind = match (kinds.next(), kinds.next()) {
+        (None, _) if alone => Kind::Space,
+        (None, _) => Kind::Dropped,
+        // Spaces are put around an ideograph.
+        (Some(Kind::Word), None) if alone => Kind::Alone,
+        (Some(kind), None) => kind,
+        _ if !alone && text.chars().all(|c| Chars::plain(c) == Kind::Word) => Kind::Word,
+        _ => Kind::Rare,
+    };
+    (kind, text)
+}
+
+/// As `is_chinese_char` of upstream's `normalizers/bert.rs`, with its blocks.
+fn is_ideograph(c: char) -> bool {
+    matches!(c as u32,
+        0x4E00..=0x9FFF | 0x3400..=0x4DBF | 0x2_0000..=0x2_A6DF | 0x2_A700..=0x2_B73F
+        | 0x2_B740..=0x2_B81F | 0x2_B920..=0x2_CEAF | 0xF900..=0xFAFF | 0x2_F800..=0x2_FA1F)
+}
