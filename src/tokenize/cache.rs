@@ -13,17 +13,18 @@ pub(super) const LONG: usize = 39;
 /// Most ids that a short and a long entry hold.
 const SHORT_IDS: usize = 4;
 const LONG_IDS: usize = 6;
-/// Ids must be below this: the four highest bits of an entry's first id count its ids.
-pub(super) const ID_LIMIT: u32 = 1 << 28;
 
 const SHORT_BITS: u32 = 14;
 const LONG_BITS: u32 = 12;
+
+/// Where the number of ids stands in an entry's key, above the number of bytes.
+const COUNT: u32 = 124;
 
 /// Two entries share a cache line of 64 bytes; the newer is first.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
 struct Short {
-    /// Up to 15 bytes, and their number in the highest byte; 0 is no entry.
+    /// Up to 15 bytes; in the highest byte their number, and that of the ids above it. 0 is no entry.
     key: u128,
     ids: [u32; SHORT_IDS],
 }
@@ -33,12 +34,16 @@ struct Short {
 struct Long {
     /// Up to 39 bytes, and their number in the highest byte of the last word; 0 is no entry.
     key: [u64; 5],
+    /// The number of ids is in the four highest bits of the first.
     ids: [u32; LONG_IDS],
 }
 
+/// Ids must be below this, so that an entry has room for their number.
+pub(super) const ID_LIMIT: u32 = 1 << 28;
+
 /// Words and their ids. Words of up to [`SHORT`] bytes are keyed by value, see [`key`].
 pub(super) struct Cache {
-    short: Box<[Short]>,
+    short: Box<[[Short; 2]]>,
     long: Box<[Long]>,
 }
 
@@ -53,7 +58,7 @@ impl Default for Cache {
         let (short, long) =
             (Short { key: 0, ids: [0; SHORT_IDS] }, Long { key: [0; 5], ids: [0; LONG_IDS] });
         Self {
-            short: vec![short; 1 << SHORT_BITS].into_boxed_slice(),
+            short: vec![[short; 2]; 1 << (SHORT_BITS - 1)].into_boxed_slice(),
             long: vec![long; 1 << LONG_BITS].into_boxed_slice(),
         }
     }
@@ -62,22 +67,33 @@ impl Default for Cache {
 /// The key of a word of 1 to [`SHORT`] bytes.
 #[inline]
 pub(super) fn key(word: &[u8]) -> u128 {
-    debug_assert!(!word.is_empty() && word.len() <= SHORT);
     let mut bytes = [0; 16];
     bytes[..word.len()].copy_from_slice(word);
-    bytes[15] = word.len() as u8;
-    u128::from_le_bytes(bytes)
+    key_of(bytes, word.len())
+}
+
+/// The key of the first `length` (1 to [`SHORT`]) of these bytes.
+#[inline]
+pub(super) fn key_of(bytes: [u8; 16], length: usize) -> u128 {
+    // A table: shifts of 128 bits take longer.
+    const KEPT: [u128; 16] = {
+        let mut kept = [0; 16];
+        let mut length = 1;
+        while length < 16 {
+            kept[length] = u128::MAX >> (128 - 8 * length);
+            length += 1;
+        }
+        kept
+    };
+    debug_assert!(length > 0 && length <= SHORT);
+    u128::from_le_bytes(bytes) & KEPT[length & 15] | (length as u128) << 120
 }
 
 /// The key of the `length` (1 to [`SHORT`]) bytes at `start`: one load where 16 bytes are there to be read.
 #[inline]
 pub(super) fn key_at(text: &[u8], start: usize, length: usize) -> u128 {
-    debug_assert!(length > 0 && length <= SHORT);
-    match text.get(start..start + 16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-        Some(bytes) => {
-            let kept = u128::MAX >> (128 - 8 * length);
-            u128::from_le_bytes(bytes) & kept | (length as u128) << 120
-        }
+    match text.get(start..).and_then(<[u8]>::first_chunk) {
+        Some(bytes) => key_of(*bytes, length),
         None => key(&text[start..start + length]),
     }
 }
@@ -86,31 +102,31 @@ impl Cache {
     /// Appends the ids of the word with this key; `false` where it is not known.
     #[inline]
     pub(super) fn append_short(&self, key: u128, ids: &mut Vec<u32>) -> bool {
-        let bucket = short_bucket(key);
-        // Sound: `short_bucket` is even and below 2^SHORT_BITS by construction.
-        let pair: &[Short] = &self.short[bucket..bucket + 2];
-        let entry = if pair[0].key == key {
-            &pair[0]
-        } else if pair[1].key == key {
-            &pair[1]
+        let [newer, older] = &self.short[short_bucket(key)];
+        let same = |entry: &Short| (entry.key ^ key) & !(7 << COUNT) == 0;
+        let entry = if same(newer) {
+            newer
+        } else if same(older) {
+            older
         } else {
             return false;
         };
-        let count = (entry.ids[0] >> 28) as usize;
-        if count == 1 {
-            ids.push(entry.ids[0] & (ID_LIMIT - 1));
-        } else {
-            append(&entry.ids, ids);
-        }
+        // All of them and back: one store, and no branch on how many there are.
+        let count = (entry.key >> COUNT) as usize;
+        let length = ids.len() + count;
+        ids.extend_from_slice(&entry.ids);
+        ids.truncate(length);
         true
     }
 
     /// Remembers what the word with this key became, if it fits.
     pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
-        if let Some(ids) = counted(ids) {
-            let bucket = short_bucket(key);
-            self.short[bucket + 1] = self.short[bucket];
-            self.short[bucket] = Short { key, ids };
+        let mut kept = [0; SHORT_IDS];
+        if let Some(slots) = kept.get_mut(..ids.len()) {
+            slots.copy_from_slice(ids);
+            let bucket = &mut self.short[short_bucket(key)];
+            bucket[1] = bucket[0];
+            bucket[0] = Short { key: key | (ids.len() as u128) << COUNT, ids: kept };
         }
     }
 
@@ -127,7 +143,9 @@ impl Cache {
         let entry = &self.long[long_slot(&key)];
         let known = entry.key == key;
         if known {
-            append(&entry.ids, ids);
+            let count = (entry.ids[0] >> 28) as usize;
+            ids.push(entry.ids[0] & (ID_LIMIT - 1));
+            ids.extend_from_slice(&entry.ids[1..count]);
         }
         known
     }
@@ -139,37 +157,23 @@ impl Cache {
         }
         if word.len() <= SHORT {
             self.put_short(key(word), ids);
-        } else if let (Some(key), Some(ids)) = (long_key(word), counted(ids)) {
-            self.long[long_slot(&key)] = Long { key, ids };
+        } else if let Some(key) = long_key(word)
+            && (1..=LONG_IDS).contains(&ids.len())
+        {
+            let mut kept = [0; LONG_IDS];
+            kept[..ids.len()].copy_from_slice(ids);
+            kept[0] |= (ids.len() as u32) << 28;
+            self.long[long_slot(&key)] = Long { key, ids: kept };
         }
     }
 }
 
-#[inline]
-fn append(entry: &[u32], ids: &mut Vec<u32>) {
-    let count = (entry[0] >> 28) as usize;
-    if count > 0 {
-        ids.push(entry[0] & (ID_LIMIT - 1));
-        ids.extend_from_slice(&entry[1..count]);
-    }
-}
-
-/// The ids with their number in the first one's high bits; `None` where they do not fit.
-fn counted<const N: usize>(ids: &[u32]) -> Option<[u32; N]> {
-    let mut entry = [0; N];
-    entry.get_mut(..ids.len())?.copy_from_slice(ids);
-    if entry[0] >= ID_LIMIT {
-        return None;
-    }
-    entry[0] |= (ids.len() as u32) << 28;
-    Some(entry)
-}
-
+/// Hashes without the number of ids, which a look-up does not know: it is 0 in a key that comes from outside.
 #[inline]
 fn short_bucket(key: u128) -> usize {
     let (low, high) = (key as u64, (key >> 64) as u64);
     let hash = mix(low ^ 0x9e37_79b9_7f4a_7c15, high ^ 0xd1b5_4a32_d192_ed03);
-    ((hash >> (64 - SHORT_BITS + 1)) << 1) as usize
+    (hash >> (64 - SHORT_BITS + 1)) as usize
 }
 
 fn long_key(word: &[u8]) -> Option<[u64; 5]> {

@@ -22,34 +22,44 @@ pub(super) enum Kind {
     Space,
     /// Gone without a trace, a word goes on.
     Dropped,
-    /// Part of a word, as [`Char::text`] says.
+    /// Part of a word, as [`Char::append`] says.
     Word,
-    /// Punctuation or an ideograph: a word of its own, as [`Char::text`] says.
+    /// Punctuation or an ideograph: a word of its own, as [`Char::append`] says.
     Alone,
     /// Not to be said of the character alone: a combining mark that survives, or several kinds at once.
     Rare,
 }
 
-/// One character's entry: its kind, and the text it becomes.
+/// A character's kind and what it becomes.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    kind: Kind,
-    length: u8,
-    /// Where the text starts in the page's texts.
-    start: u16,
+pub(super) struct Char {
+    pub(super) kind: Kind,
+    /// Bytes of the text it becomes: in `text` if they are at most four, else in the page's texts.
+    pub(super) length: u8,
+    text: [u8; 4],
 }
 
 #[derive(Debug)]
-struct Page {
-    entries: [Entry; PAGE],
-    texts: Box<str>,
+pub(super) struct Page {
+    entries: [Char; PAGE],
+    texts: Box<[u8]>,
 }
 
-/// A character's kind and what it becomes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Char<'a> {
-    pub(super) kind: Kind,
-    pub(super) text: &'a str,
+impl Char {
+    /// Appends what the character becomes.
+    #[inline]
+    pub(super) fn append(self, page: &Page, word: &mut Vec<u8>) {
+        let length = usize::from(self.length);
+        if length <= 4 {
+            // All four and back: one store.
+            let end = word.len() + length;
+            word.extend_from_slice(&self.text);
+            word.truncate(end);
+        } else {
+            let start = u32::from_le_bytes(self.text) as usize;
+            word.extend_from_slice(&page.texts[start..start + length]);
+        }
+    }
 }
 
 /// The tables of one normalizer's settings.
@@ -82,26 +92,31 @@ impl Chars {
         self.ascii[usize::from(byte & 0x7f)]
     }
 
+    /// What becomes of a character, and the page that has its text.
     #[inline]
-    pub(super) fn of(&self, c: char) -> Char<'_> {
+    pub(super) fn of(&self, c: char) -> (Char, &Page) {
         let code = c as usize;
         let page = self.pages[code / PAGE].get_or_init(|| Box::new(self.page(code / PAGE)));
-        let entry = page.entries[code % PAGE];
-        let start = usize::from(entry.start);
-        Char { kind: entry.kind, text: &page.texts[start..start + usize::from(entry.length)] }
+        (page.entries[code % PAGE], page)
     }
 
+    #[cold]
     fn page(&self, number: usize) -> Page {
-        let mut entries = [Entry { kind: Kind::Dropped, length: 0, start: 0 }; PAGE];
-        let mut texts = String::new();
+        let mut entries = [Char { kind: Kind::Dropped, length: 0, text: [0; 4] }; PAGE];
+        let mut texts = Vec::new();
         for (offset, entry) in entries.iter_mut().enumerate() {
             // Surrogates are no characters: their entries are never asked for.
             let code = u32::try_from(number * PAGE + offset).ok().and_then(char::from_u32);
             let Some(c) = code else { continue };
-            let (kind, text) = page_entry(self.normalizer, c);
-            // At most 18 characters of 4 bytes a decomposition, 64 of them: 16 bits are enough.
-            *entry = Entry { kind, length: text.len() as u8, start: texts.len() as u16 };
-            texts.push_str(&text);
+            let (kind, becomes) = page_entry(self.normalizer, c);
+            // A canonical decomposition has four characters at most, so a length fits.
+            *entry = Char { kind, length: becomes.len() as u8, text: [0; 4] };
+            if becomes.len() <= 4 {
+                entry.text[..becomes.len()].copy_from_slice(becomes.as_bytes());
+            } else {
+                entry.text = (texts.len() as u32).to_le_bytes();
+                texts.extend_from_slice(becomes.as_bytes());
+            }
         }
         Page { entries, texts: texts.into() }
     }

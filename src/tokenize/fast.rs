@@ -45,8 +45,8 @@ pub(super) trait Family: Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) cache: Cache,
-    /// Normalized text, or a word of it.
-    pub(super) text: String,
+    /// A normalized word.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A definition that a family covers.

@@ -147,99 +147,188 @@ impl Rules {
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() && ids.len() < limit {
-            let byte = bytes[at];
-            if byte < 0x80 {
-                match self.chars.ascii(byte) {
-                    Kind::Space | Kind::Dropped => {
-                        at += 1;
-                        continue;
-                    }
-                    Kind::Alone => {
-                        let key = cache::key_at(bytes, at, 1);
-                        model.word_by_key(key, &[byte], &mut work.cache, ids);
-                        at += 1;
-                        continue;
-                    }
-                    _ => {}
+            at = match bytes[at..].first_chunk() {
+                Some(window) => at + self.ascii(window, WINDOW, model, &mut work.cache, ids),
+                None => {
+                    // The end of the text: spaces after it end its last word.
+                    let mut window = [b' '; WINDOW + 16];
+                    let rest = &bytes[at..];
+                    window[..rest.len()].copy_from_slice(rest);
+                    let length = rest.len().min(WINDOW);
+                    at + self.ascii(&window, length, model, &mut work.cache, ids).min(length)
                 }
-                let (length, word) = self.ascii_word(bytes, at);
-                // A word goes on over what is dropped, and over what is not ASCII.
-                let whole = bytes.get(at + length).is_none_or(|&next| {
-                    next < 0x80 && matches!(self.chars.ascii(next), Kind::Space | Kind::Alone)
-                });
-                if (1..=cache::SHORT).contains(&length) && whole {
-                    let lower = word.to_le_bytes();
-                    let kept = u128::MAX >> (128 - 8 * length);
-                    let key = word & kept | (length as u128) << 120;
-                    model.word_by_key(key, &lower[..length], &mut work.cache, ids);
-                    at += length;
-                    continue;
-                }
-            }
-            at = self.word(text, at, model, work, ids)?;
+            };
+            at = self.others(text, at, model, work, ids, limit)?;
         }
         Some(())
     }
 
-    /// The number of ASCII letters and digits (16 at most) at `at`, and those bytes, lower-cased as the rules say.
-    #[inline]
-    fn ascii_word(&self, bytes: &[u8], at: usize) -> (usize, u128) {
-        let mut window = [0; 16];
-        match bytes.get(at..at + 16).and_then(|slice| <&[u8; 16]>::try_from(slice).ok()) {
-            Some(whole) => window = *whole,
-            None => window[..bytes.len() - at].copy_from_slice(&bytes[at..]),
+    /// Encodes the words at the beginning of the window that are ASCII and short; returns where it stopped.
+    ///
+    /// Of the window's bytes `length` are text.
+    fn ascii(
+        &self,
+        window: &[u8; WINDOW + 16],
+        length: usize,
+        model: &Model,
+        cache: &mut Cache,
+        ids: &mut Vec<u32>,
+    ) -> usize {
+        let classes = Classes::of(window.first_chunk().unwrap_or(&[0; WINDOW]));
+        let end = (classes.other().trailing_zeros() as usize).min(length);
+        // Where a run of letters and digits begins, and each punctuation mark.
+        let mut starts = classes.word & !(classes.word << 1) | classes.punctuation;
+        while starts != 0 {
+            let start = starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            let run = (!(classes.word >> start)).trailing_zeros() as usize;
+            let stop = start + run.max(1);
+            // A word that touches the end may go on there.
+            if stop > cache::SHORT + start || stop >= end && (end < length || length == WINDOW) {
+                return start.min(end);
+            }
+            let Some(bytes) = window[start..].first_chunk() else { return start };
+            let bytes = lower(*bytes, self.case);
+            let key = cache::key_of(bytes, stop - start);
+            model.word_by_key(key, &bytes[..stop - start], cache, ids);
         }
-        // Loops over arrays of 16 compile to vector instructions.
-        let mut ends = [0_u8; 16];
-        for (end, &byte) in ends.iter_mut().zip(&window) {
-            let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-            let digit = byte.wrapping_sub(b'0') < 10;
-            *end = if letter | digit { 0 } else { 0xff };
-        }
-        for byte in &mut window {
-            let capital = byte.wrapping_sub(b'A') < 26;
-            *byte |= if capital { self.case } else { 0 };
-        }
-        let length = u128::from_le_bytes(ends).trailing_zeros() / 8;
-        (length as usize, u128::from_le_bytes(window))
+        end
     }
 
-    /// Encodes what starts at `at`, a word or a character that stands alone; returns where it ends.
-    fn word(
+    /// Encodes what [`Rules::ascii`] left, until it can go on; returns where.
+    fn others(
         &self,
         text: &str,
-        at: usize,
+        start: usize,
         model: &Model,
         work: &mut Work,
         ids: &mut Vec<u32>,
+        limit: usize,
     ) -> Option<usize> {
-        let Work { cache, text: word, .. } = work;
+        let Work { cache, bytes: word, .. } = work;
         word.clear();
-        let mut end = at;
-        for c in text[at..].chars() {
-            let next = end + c.len_utf8();
-            let entry = self.chars.of(c);
+        let mut at = start;
+        for c in text[start..].chars() {
+            if word.is_empty() && at > start && c.is_ascii_graphic() {
+                return Some(at);
+            }
+            let (entry, page) = self.chars.of(c);
             match entry.kind {
-                Kind::Word => word.push_str(entry.text),
+                Kind::Word => entry.append(page, word),
                 Kind::Dropped => {}
                 Kind::Rare => return None,
-                // What ends a word is dealt with by itself, at the next call.
-                _ if !word.is_empty() => break,
-                Kind::Space => {
-                    end = next;
-                    break;
-                }
-                Kind::Alone => {
-                    word.push_str(entry.text);
-                    end = next;
-                    break;
+                Kind::Space | Kind::Alone => {
+                    model.word(word, cache, ids);
+                    word.clear();
+                    if entry.kind == Kind::Alone {
+                        entry.append(page, word);
+                        model.word(word, cache, ids);
+                        word.clear();
+                    }
+                    if ids.len() >= limit {
+                        break;
+                    }
                 }
             }
-            end = next;
+            at += c.len_utf8();
         }
         model.word(word, cache, ids);
-        Some(end)
+        Some(at)
     }
+}
+
+/// Bytes that are classified at once.
+const WINDOW: usize = 64;
+
+/// Classes of the 64 bytes of a window, a bit each.
+struct Classes {
+    /// ASCII letters and digits.
+    word: u64,
+    punctuation: u64,
+    space: u64,
+}
+
+impl Classes {
+    #[inline]
+    fn of(window: &[u8; WINDOW]) -> Self {
+        let (mut word, mut graphic, mut space) = (0, 0, 0);
+        for (part, bytes) in window.as_chunks::<16>().0.iter().enumerate() {
+            let (w, g, s) = simd::classes(bytes);
+            word |= u64::from(w) << (16 * part);
+            graphic |= u64::from(g) << (16 * part);
+            space |= u64::from(s) << (16 * part);
+        }
+        Self { word, punctuation: graphic & !word, space }
+    }
+
+    /// Control characters, and what is not ASCII.
+    fn other(&self) -> u64 {
+        !(self.word | self.punctuation | self.space)
+    }
+}
+
+/// Sets `case` in ASCII capitals.
+#[inline]
+fn lower(mut bytes: [u8; 16], case: u8) -> [u8; 16] {
+    for byte in &mut bytes {
+        let capital = byte.wrapping_sub(b'A') < 26;
+        *byte |= if capital { case } else { 0 };
+    }
+    bytes
+}
+
+#[cfg(target_arch = "x86_64")]
+mod simd {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        _mm_sub_epi8,
+    };
+
+    /// Which of 16 bytes are letters or digits; printable but no space; and space, tab or an end of line.
+    ///
+    /// SSE2 only, which every x86-64 processor has.
+    #[inline]
+    pub(super) fn classes(bytes: &[u8; 16]) -> (u16, u16, u16) {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { classes_sse2(bytes) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn classes_sse2(bytes: &[u8; 16]) -> (u16, u16, u16) {
+        // SAFETY: both are 16 bytes without invalid values.
+        let bytes: __m128i = unsafe { std::mem::transmute(*bytes) };
+        let set = |byte: u8| -> __m128i { _mm_set1_epi8(byte.cast_signed()) };
+        let within = |bytes: __m128i, first: u8, count: u8| {
+            let from_first = _mm_sub_epi8(bytes, set(first));
+            _mm_cmpeq_epi8(_mm_min_epu8(from_first, set(count - 1)), from_first)
+        };
+        let mask = |lanes: __m128i| _mm_movemask_epi8(lanes) as u16;
+        let letters = within(_mm_or_si128(bytes, set(0x20)), b'a', 26);
+        let word = _mm_or_si128(letters, within(bytes, b'0', 10));
+        let graphic = within(bytes, b'!', 94);
+        let ends = _mm_or_si128(within(bytes, b'\t', 2), _mm_cmpeq_epi8(bytes, set(b'\r')));
+        let space = _mm_or_si128(ends, _mm_cmpeq_epi8(bytes, set(b' ')));
+        (mask(word), mask(graphic), mask(space))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod simd {
+    pub(super) use super::classes_plain as classes;
+}
+
+/// What `simd::classes` gives, byte by byte.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn classes_plain(bytes: &[u8; 16]) -> (u16, u16, u16) {
+    let bits = |class: fn(u8) -> bool| {
+        bytes.iter().rev().fold(0, |bits, &byte| bits << 1 | u16::from(class(byte)))
+    };
+    (
+        bits(|byte| byte.is_ascii_alphanumeric()),
+        bits(|byte| byte.is_ascii_graphic()),
+        bits(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')),
+    )
 }
 
 impl Model {
@@ -253,11 +342,11 @@ impl Model {
         }
     }
 
-    fn word(&self, word: &str, cache: &mut Cache, ids: &mut Vec<u32>) {
-        if !word.is_empty() && !cache.append(word.as_bytes(), ids) {
+    fn word(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
+        if !word.is_empty() && !cache.append(word, ids) {
             let start = ids.len();
-            self.split(word.as_bytes(), ids);
-            cache.put(word.as_bytes(), &ids[start..]);
+            self.split(word, ids);
+            cache.put(word, &ids[start..]);
         }
     }
 
