@@ -12,7 +12,7 @@ pub(super) const SHORT: usize = 15;
 pub(super) const LONG: usize = 39;
 /// Most ids that a short and a long entry hold.
 const SHORT_IDS: usize = 4;
-const LONG_IDS: usize = 6;
+const LONG_IDS: usize = 22;
 
 const SHORT_BITS: u32 = 14;
 const LONG_BITS: u32 = 12;
@@ -30,16 +30,17 @@ struct Short {
 }
 
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 struct Long {
     /// Up to 39 bytes, and their number in the highest byte of the last word; 0 is no entry.
     key: [u64; 5],
-    /// The number of ids is in the four highest bits of the first.
+    /// The number of ids is in the highest bits of the first.
     ids: [u32; LONG_IDS],
 }
 
-/// Ids must be below this, so that an entry has room for their number.
-pub(super) const ID_LIMIT: u32 = 1 << 28;
+/// Ids must be below this, so that a long entry has room for their number.
+pub(super) const ID_LIMIT: u32 = 1 << ID_BITS;
+const ID_BITS: u32 = 27;
 
 /// Words and their ids. Words of up to [`SHORT`] bytes are keyed by value, see [`key`].
 pub(super) struct Cache {
@@ -119,50 +120,42 @@ impl Cache {
         true
     }
 
-    /// Remembers what the word with this key became, if it fits.
-    pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
-        let mut kept = [0; SHORT_IDS];
-        if let Some(slots) = kept.get_mut(..ids.len()) {
-            slots.copy_from_slice(ids);
-            let bucket = &mut self.short[short_bucket(key)];
-            bucket[1] = bucket[0];
-            bucket[0] = Short { key: key | (ids.len() as u128) << COUNT, ids: kept };
-        }
-    }
-
     /// Appends the ids of `word`; `false` where it is not known.
     #[inline]
     pub(super) fn append(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
-        if word.is_empty() {
-            return false;
-        }
-        if word.len() <= SHORT {
-            return self.append_short(key(word), ids);
-        }
+        let short = !word.is_empty() && word.len() <= SHORT;
+        short && self.append_short(key(word), ids) || self.append_long(word, ids)
+    }
+
+    /// As [`Cache::append`], where the word is known to be in no short entry.
+    pub(super) fn append_long(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
         let Some(key) = long_key(word) else { return false };
         let entry = &self.long[long_slot(&key)];
         let known = entry.key == key;
         if known {
-            let count = (entry.ids[0] >> 28) as usize;
+            let count = (entry.ids[0] >> ID_BITS) as usize;
             ids.push(entry.ids[0] & (ID_LIMIT - 1));
             ids.extend_from_slice(&entry.ids[1..count]);
         }
         known
     }
 
-    /// Remembers what `word` became, if both fit.
+    /// Remembers what `word` became, if there is room for both.
     pub(super) fn put(&mut self, word: &[u8], ids: &[u32]) {
-        if word.is_empty() {
-            return;
-        }
-        if word.len() <= SHORT {
-            self.put_short(key(word), ids);
+        let short = !word.is_empty() && word.len() <= SHORT;
+        if short && ids.len() <= SHORT_IDS {
+            let key = key(word);
+            let mut kept = [0; SHORT_IDS];
+            kept[..ids.len()].copy_from_slice(ids);
+            let bucket = &mut self.short[short_bucket(key)];
+            bucket[1] = bucket[0];
+            bucket[0] = Short { key: key | (ids.len() as u128) << COUNT, ids: kept };
         } else if let Some(key) = long_key(word)
             && (1..=LONG_IDS).contains(&ids.len())
         {
             let mut kept = [0; LONG_IDS];
             kept[..ids.len()].copy_from_slice(ids);
-            kept[0] |= (ids.len() as u32) << 28;
+            kept[0] |= (ids.len() as u32) << ID_BITS;
             self.long[long_slot(&key)] = Long { key, ids: kept };
         }
     }
@@ -178,7 +171,7 @@ fn short_bucket(key: u128) -> usize {
 
 fn long_key(word: &[u8]) -> Option<[u64; 5]> {
     let mut bytes = [0; 40];
-    bytes.get_mut(..word.len()).filter(|_| word.len() <= LONG)?.copy_from_slice(word);
+    bytes.get_mut(..word.len()).filter(|_| (1..=LONG).contains(&word.len()))?.copy_from_slice(word);
     bytes[39] = word.len() as u8;
     let mut key = [0; 5];
     for (word, bytes) in key.iter_mut().zip(bytes.chunks_exact(8)) {

@@ -336,14 +336,20 @@ impl Model {
     #[inline]
     fn word_by_key(&self, key: u128, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
         if !cache.append_short(key, ids) {
-            let start = ids.len();
-            self.split(word, ids);
-            cache.put_short(key, &ids[start..]);
+            self.miss(word, cache, ids);
         }
     }
 
     fn word(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
-        if !word.is_empty() && !cache.append(word, ids) {
+        if (1..=cache::SHORT).contains(&word.len()) {
+            self.word_by_key(cache::key(word), word, cache, ids);
+        } else if !word.is_empty() {
+            self.miss(word, cache, ids);
+        }
+    }
+
+    fn miss(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
+        if !cache.append_long(word, ids) {
             let start = ids.len();
             self.split(word, ids);
             cache.put(word, &ids[start..]);
