@@ -33,10 +33,9 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     }
     let normalizer: Option<NormalizerWrapper> =
         serde_json::from_value(definition.normalizer.clone()).ok()?;
-    let bert = match normalizer {
-        None => None,
-        Some(NormalizerWrapper::BertNormalizer(bert)) => Some(bert),
-        Some(_) => return None,
+    let bert = match &normalizer {
+        Some(NormalizerWrapper::BertNormalizer(bert)) => Some(*bert),
+        _ => None,
     };
     let vocab = model.vocab.ids()?;
     let prefix = model.continuing_subword_prefix.as_deref()?;
@@ -46,33 +45,36 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
         definition,
         vocab.len(),
         |token| pieces.id(token),
-        |token| Some(normalized(bert, token)),
+        |token| upstream(normalizer.as_ref(), token),
     )?;
     let family = WordPiece {
-        raw: Rules::new(bert),
+        raw: bert.map(|bert| Rules::new(Some(bert))),
+        ideographs_alone: bert.is_some_and(|bert| bert.handle_chinese_chars),
         plain: Rules::new(None),
         model: Model { pieces, unknown, max_chars: model.max_input_chars_per_word? },
-        normalizer: bert,
+        normalizer,
     };
     Some((Box::new(family), added))
 }
 
-fn normalized(normalizer: Option<BertNormalizer>, text: &str) -> String {
+/// What upstream's normalizer makes of a text. Where that fails, upstream goes on with the text as it is.
+fn upstream(normalizer: Option<&NormalizerWrapper>, text: &str) -> String {
     let mut normalized = NormalizedString::from(text);
-    if let Some(rules) = normalizer {
-        // Upstream ignores a failure here too; this normalizer has none.
-        let _ = rules.normalize(&mut normalized);
+    if let Some(normalizer) = normalizer {
+        let _ = normalizer.normalize(&mut normalized);
     }
     normalized.get().to_owned()
 }
 
 #[derive(Debug)]
 struct WordPiece {
-    /// For text as it comes, and for text that was normalized apart.
-    raw: Rules,
+    /// For text as it comes, where the normalizer is BERT's; others are upstream's code, and then `plain`.
+    raw: Option<Rules>,
+    /// For text that has been normalized.
     plain: Rules,
+    ideographs_alone: bool,
     model: Model,
-    normalizer: Option<BertNormalizer>,
+    normalizer: Option<NormalizerWrapper>,
 }
 
 /// How words are found and normalized.
@@ -92,16 +94,20 @@ struct Model {
 
 impl Family for WordPiece {
     fn encode(&self, text: &str, _: bool, work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+        if self.normalizer.is_none() {
+            return self.encode_normalized(text, false, work, ids, limit);
+        }
         let start = ids.len();
-        if self.raw.encode(text, &self.model, work, ids, limit).is_none() {
+        let raw = self.raw.as_ref();
+        if raw.and_then(|rules| rules.encode(text, &self.model, work, ids, limit)).is_none() {
             ids.truncate(start);
-            let text = normalized(self.normalizer, text);
+            let text = upstream(self.normalizer.as_ref(), text);
             self.encode_normalized(&text, false, work, ids, limit);
         }
     }
 
     fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        Cow::Owned(normalized(self.normalizer, text))
+        Cow::Owned(upstream(self.normalizer.as_ref(), text))
     }
 
     fn encode_normalized(
@@ -117,13 +123,16 @@ impl Family for WordPiece {
     }
 
     fn cut(&self, text: &str, from: usize) -> usize {
+        if self.normalizer.is_some() && self.raw.is_none() {
+            return text.len();
+        }
         let ideograph = |c: char| matches!(c, '\u{4e00}'..='\u{9fff}');
         let bytes = text.as_bytes();
         let near = (from..bytes.len().min(from + 64)).find(|&at| {
-            text.is_char_boundary(at)
+            self.ideographs_alone
+                && text.is_char_boundary(at)
                 && text[at..].starts_with(ideograph)
                 && text[..at].ends_with(ideograph)
-                && self.normalizer.is_some_and(|rules| rules.handle_chinese_chars)
         });
         near.unwrap_or_else(|| word_cut(text, from))
     }
