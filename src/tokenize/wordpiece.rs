@@ -45,7 +45,7 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
         definition,
         vocab.len(),
         |token| pieces.id(token),
-        |token| upstream(normalizer.as_ref(), token),
+        |token| Some(upstream(normalizer.as_ref(), token)),
     )?;
     let family = WordPiece {
         raw: bert.map(|bert| Rules::new(Some(bert))),
