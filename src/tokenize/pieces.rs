@@ -8,6 +8,8 @@ const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 /// Far more than chance needs; a vocabulary made to collide is left to the exact path.
 const PROBES: usize = 512;
 
+const LENGTHS: usize = 2048;
+
 /// Pieces in a hash table whose hash grows byte by byte (FNV-1a): one pass over a word hashes all its beginnings.
 #[derive(Debug)]
 pub(super) struct Pieces {
@@ -18,16 +20,25 @@ pub(super) struct Pieces {
 
 #[derive(Debug)]
 struct Table {
-    /// Indices into `pieces`, one more each; 0 is none. At most half full.
-    slots: Box<[u32]>,
+    /// At most half full.
+    slots: Box<[Slot]>,
     pieces: Vec<Piece>,
     texts: String,
     longest: usize,
+    /// Which lengths the pieces have that begin with two bytes (hashed): bit `n - 1`, the highest for all greater.
+    lengths: Box<[u64; LENGTHS]>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// Part of the hash, so that most other pieces are told apart without reading them.
+    tag: u32,
+    /// Index into `pieces`, one more; 0 is none.
+    index: u32,
 }
 
 #[derive(Debug)]
 struct Piece {
-    hash: u64,
     start: u32,
     length: u32,
     id: u32,
@@ -58,12 +69,11 @@ impl Pieces {
     /// Appends the ids of a word's pieces; `false` where no piece fits somewhere, and nothing is appended.
     pub(super) fn split(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
         let appended = ids.len();
-        let mut hashes = [0_u64; 64];
         let mut start = 0;
         while start < word.len() {
             let table = if start == 0 { &self.first } else { &self.continuing };
             let rest = &word[start..word.len().min(start + table.longest)];
-            let Some((length, id)) = table.longest_prefix(rest, &mut hashes) else {
+            let Some((length, id)) = table.longest_prefix(rest) else {
                 ids.truncate(appended);
                 return false;
             };
@@ -77,10 +87,11 @@ impl Pieces {
 impl Table {
     fn new(capacity: usize) -> Self {
         Self {
-            slots: vec![0; (capacity * 2 + 1).next_power_of_two()].into(),
+            slots: vec![Slot::default(); (capacity * 2 + 1).next_power_of_two()].into(),
             pieces: Vec::with_capacity(capacity),
             texts: String::with_capacity(capacity * 8),
             longest: 0,
+            lengths: Box::new([0; LENGTHS]),
         }
     }
 
@@ -91,50 +102,73 @@ impl Table {
         else {
             return false;
         };
-        let mut slot = self.slot(hash);
+        let (mut at, tag) = self.place(hash);
         let mut probes = 0;
-        while self.slots[slot] != 0 {
+        while let Some(piece) = self.piece(self.slots[at]) {
             probes += 1;
-            if probes > PROBES {
+            if probes > PROBES || self.slots[at].tag == tag && self.text(piece) == text.as_bytes() {
                 return false;
             }
-            let piece = &self.pieces[self.slots[slot] as usize - 1];
-            if piece.hash == hash && self.text(piece) == text.as_bytes() {
-                return false;
-            }
-            slot = (slot + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.slots.len() - 1);
         }
-        self.pieces.push(Piece { hash, start, length, id });
-        self.slots[slot] = self.pieces.len() as u32;
+        self.pieces.push(Piece { start, length, id });
+        self.slots[at] = Slot { tag, index: self.pieces.len() as u32 };
         self.texts.push_str(text);
         self.longest = self.longest.max(text.len());
+        // A piece of one byte is begun with by every second byte.
+        match *text.as_bytes() {
+            [] => {}
+            [first] => (0..=255).for_each(|second| self.lengths[pair(first, second)] |= 1),
+            [first, second, ..] => {
+                self.lengths[pair(first, second)] |= 1 << (text.len() - 1).min(63);
+            }
+        }
         true
     }
 
     #[inline]
     fn find(&self, hash: u64, text: &[u8]) -> Option<u32> {
-        let mut slot = self.slot(hash);
+        let (mut at, tag) = self.place(hash);
         loop {
-            let piece = &self.pieces[(self.slots[slot] as usize).checked_sub(1)?];
-            if piece.hash == hash && self.text(piece) == text {
+            let piece = self.piece(self.slots[at])?;
+            if self.slots[at].tag == tag && self.text(piece) == text {
                 return Some(piece.id);
             }
-            slot = (slot + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    /// The length and id of the longest piece that `text` begins with.
-    fn longest_prefix(&self, text: &[u8], hashes: &mut [u64; 64]) -> Option<(usize, u32)> {
-        let mut hash = OFFSET;
-        if text.len() <= hashes.len() {
-            for (&byte, kept) in text.iter().zip(hashes.iter_mut()) {
-                hash = grow(hash, byte);
-                *kept = hash;
-            }
-            let mut lengths = (1..=text.len()).rev();
-            return lengths.find_map(|n| Some((n, self.find(hashes[n - 1], &text[..n])?)));
+    /// The length and id of the longest piece that `text`, which is not empty, begins with.
+    fn longest_prefix(&self, text: &[u8]) -> Option<(usize, u32)> {
+        let mut lengths = match *text {
+            [first, second, ..] => self.lengths[pair(first, second)],
+            _ => 1,
+        };
+        if lengths >> 63 == 1 {
+            return self.longest_of_any(text);
         }
-        // A vocabulary with very long pieces: from the left, so that no memory is needed.
+        lengths &= u64::MAX >> (64 - text.len().min(64));
+        let mut hashes = [0; 64];
+        let longest = 64 - lengths.leading_zeros() as usize;
+        let mut hash = OFFSET;
+        for (&byte, kept) in text[..longest].iter().zip(&mut hashes) {
+            hash = grow(hash, byte);
+            *kept = hash;
+        }
+        while lengths != 0 {
+            let length = 64 - lengths.leading_zeros() as usize;
+            if let Some(id) = self.find(hashes[length - 1], &text[..length]) {
+                return Some((length, id));
+            }
+            lengths &= !(1 << (length - 1));
+        }
+        None
+    }
+
+    /// As `longest_prefix`, of pieces of more than 63 bytes too: from the shortest, so that no hash is kept.
+    #[cold]
+    fn longest_of_any(&self, text: &[u8]) -> Option<(usize, u32)> {
+        let mut hash = OFFSET;
         let mut found = None;
         for (index, &byte) in text.iter().enumerate() {
             hash = grow(hash, byte);
@@ -143,17 +177,29 @@ impl Table {
         found
     }
 
+    #[inline]
+    fn piece(&self, slot: Slot) -> Option<&Piece> {
+        self.pieces.get((slot.index as usize).checked_sub(1)?)
+    }
+
     fn text(&self, piece: &Piece) -> &[u8] {
         &self.texts.as_bytes()[piece.start as usize..][..piece.length as usize]
     }
 
+    /// Where a hash has its slot, and its tag.
     #[inline]
-    fn slot(&self, hash: u64) -> usize {
-        (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.slots.len() - 1)
+    fn place(&self, hash: u64) -> (usize, u32) {
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed >> 32) as usize & (self.slots.len() - 1), mixed as u32)
     }
 }
 
 #[inline]
 fn grow(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(MULTIPLIER)
+}
+
+#[inline]
+fn pair(first: u8, second: u8) -> usize {
+    (usize::from(first) * 37 ^ usize::from(second) * 8) & (LENGTHS - 1)
 }
