@@ -86,7 +86,6 @@ pub(super) fn key_of(bytes: [u8; 16], length: usize) -> u128 {
         }
         kept
     };
-    debug_assert!(length > 0 && length <= SHORT);
     u128::from_le_bytes(bytes) & KEPT[length & 15] | (length as u128) << 120
 }
 

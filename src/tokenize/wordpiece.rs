@@ -228,11 +228,9 @@ impl Rules {
                 Kind::Rare => return None,
                 Kind::Space | Kind::Alone => {
                     model.word(word, cache, ids);
-                    word.clear();
                     if entry.kind == Kind::Alone {
                         entry.append(page, word);
                         model.word(word, cache, ids);
-                        word.clear();
                     }
                     if ids.len() >= limit {
                         break;
@@ -349,12 +347,17 @@ impl Model {
         }
     }
 
-    fn word(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
-        if (1..=cache::SHORT).contains(&word.len()) {
-            self.word_by_key(cache::key(word), word, cache, ids);
-        } else if !word.is_empty() {
-            self.miss(word, cache, ids);
+    /// Appends the ids of a normalized word, and clears it.
+    fn word(&self, word: &mut Vec<u8>, cache: &mut Cache, ids: &mut Vec<u32>) {
+        let length = word.len();
+        // Padded, so that its key is one load.
+        word.extend_from_slice(&[0; 16]);
+        let key = word.first_chunk().map(|bytes| cache::key_of(*bytes, length & 15));
+        let short = (1..=cache::SHORT).contains(&length);
+        if !(short && key.is_some_and(|key| cache.append_short(key, ids)) || length == 0) {
+            self.miss(&word[..length], cache, ids);
         }
+        word.clear();
     }
 
     fn miss(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
