@@ -231,3 +231,47 @@ impl<T: Default> Pool<T> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_they_were_put() {
+        let mut cache = Cache::default();
+        let mut word: Vec<u8> = (1..=60).collect();
+        for length in 1..=60 {
+            for count in 0..=30 {
+                let ids: Vec<u32> = (0..count).map(|id| id * 1000 + length as u32).collect();
+                word[0] = count as u8 + 1;
+                cache.put(&word[..length], &ids);
+                let mut found = vec![7];
+                if cache.append(&word[..length], &mut found) {
+                    assert_eq!(found[1..], ids, "{length} bytes, {count} ids");
+                }
+                let fits = length <= LONG && count <= 22 && (count > 0 || length <= SHORT);
+                assert!(!fits || found.len() == ids.len() + 1, "{length} bytes, {count} ids");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_tell_words_apart() {
+        let mut text = [b'x'; 40];
+        text[..3].copy_from_slice(b"abc");
+        assert_eq!(key_at(&text, 0, 3), key(b"abc"));
+        assert_eq!(key_at(b"abc", 0, 3), key(b"abc"));
+        assert_ne!(key(b"abc"), key(b"abc\0"));
+        assert_ne!(long_key(&[0; 16]), long_key(&[0; 17]));
+    }
+
+    #[test]
+    fn a_pool_lends_a_value_once() {
+        let pool = Pool::<Vec<u8>>::default();
+        pool.with(|outer| {
+            outer.push(1);
+            pool.with(|inner| assert!(inner.is_empty()));
+        });
+        pool.with(|kept| pool.with(|other| assert_eq!(kept.len() + other.len(), 1)));
+    }
+}

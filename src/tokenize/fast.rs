@@ -76,7 +76,13 @@ impl Fast {
     /// Appends the ids of `text`, without special tokens of the template.
     ///
     /// With a limit, appends at least that many if the text has them, and reads no more of it than that needs.
-    pub(super) fn encode(&self, text: &str, work: &mut Work, ids: &mut Vec<u32>, limit: Option<usize>) {
+    pub(super) fn encode(
+        &self,
+        text: &str,
+        work: &mut Work,
+        ids: &mut Vec<u32>,
+        limit: Option<usize>,
+    ) {
         let Some(limit) = limit else { return self.encode_part(text, work, ids, usize::MAX) };
         let start = ids.len();
         let mut bytes = limit.saturating_mul(BYTES_PER_TOKEN).saturating_add(64);

@@ -4,6 +4,8 @@ mod added;
 mod cache;
 mod chars;
 mod definition;
+#[cfg(test)]
+mod differential;
 mod exact;
 mod fast;
 mod pieces;

@@ -377,3 +377,19 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_classify_as_the_loop_does() {
+        for byte in 0..=255 {
+            for at in 0..16 {
+                let mut bytes = [b'.'; 16];
+                bytes[at] = byte;
+                assert_eq!(simd::classes(&bytes), classes_plain(&bytes), "{byte} at {at}");
+            }
+        }
+    }
+}
