@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::panic::catch_unwind;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -26,8 +27,8 @@ pub(super) struct Definition<'a> {
     pub(super) pre_tokenizer: Value,
     #[serde(default)]
     pub(super) post_processor: Option<tokenizers::PostProcessorWrapper>,
-    #[serde(default, rename = "decoder")]
-    _decoder: Option<tokenizers::DecoderWrapper>,
+    #[serde(default)]
+    pub(super) decoder: Option<tokenizers::DecoderWrapper>,
     #[serde(borrow)]
     pub(super) model: Model<'a>,
 }
@@ -35,7 +36,9 @@ pub(super) struct Definition<'a> {
 impl<'a> Definition<'a> {
     /// `None` where the file is not of the known shape: the exact path then says what is wrong with it.
     pub(super) fn parse(data: &'a [u8]) -> Option<Self> {
-        let parsed: Self = serde_json::from_slice(data).ok()?;
+        // Upstream's own parts panic on some of what is no JSON.
+        let parsed = catch_unwind(|| serde_json::from_slice::<Self>(data));
+        let parsed = parsed.ok()?.ok()?;
         (parsed.version.as_deref().unwrap_or("1.0") == "1.0").then_some(parsed)
     }
 }

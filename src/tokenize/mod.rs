@@ -8,6 +8,7 @@ mod definition;
 mod differential;
 mod exact;
 mod fast;
+mod names;
 mod pieces;
 mod tokenizer;
 mod tokens;
