@@ -35,7 +35,8 @@ impl Template {
     /// Fails with a reason for a template that no sane definition has.
     pub(super) fn new(post: Option<&PostProcessorWrapper>) -> Result<Self, &'static str> {
         let layout = |special: bool, pair: bool| {
-            let rows = vec![vec![Piece::new(Origin::First, 0)], vec![Piece::new(Origin::Second, 1)]];
+            let rows =
+                vec![vec![Piece::new(Origin::First, 0)], vec![Piece::new(Origin::Second, 1)]];
             let rows = rows.into_iter().take(1 + usize::from(pair)).collect();
             let rows = match post {
                 Some(post) => process(post, rows, special)?,
@@ -60,11 +61,6 @@ impl Template {
     /// Special tokens that a row gets, as upstream counts them.
     pub(super) fn added(&self, special: bool, pair: bool) -> usize {
         if special { self.added[usize::from(pair)] } else { 0 }
-    }
-
-    /// Whether upstream makes a row of whatever it is given.
-    pub(super) fn is_whole(&self) -> bool {
-        self.layouts.iter().flatten().all(Option::is_some)
     }
 }
 
@@ -112,32 +108,22 @@ fn process(
             let template = serde_json::to_value(template).ok()?;
             let which = ["single", "pair"].get(rows.len().checked_sub(1)?)?;
             let pieces = template[which].as_array()?.iter();
-            let pieces = pieces.map(|piece| apply(piece, &template["special_tokens"], &rows, special));
-            pieces.filter_map(Option::transpose).collect()
+            let pieces = pieces.filter(|piece| special || piece.get("SpecialToken").is_none());
+            pieces.map(|piece| apply(piece, &template["special_tokens"], &rows)).collect()
         }
     }
 }
 
-/// One piece of a `TemplateProcessing`: `Some(None)` where it adds nothing, `None` where upstream fails.
-#[allow(clippy::option_option)]
-fn apply(
-    piece: &Value,
-    tokens: &Value,
-    rows: &[Vec<Piece>],
-    special: bool,
-) -> Option<Option<Vec<Piece>>> {
+/// One piece of a `TemplateProcessing`; `None` where upstream fails.
+fn apply(piece: &Value, tokens: &Value, rows: &[Vec<Piece>]) -> Option<Vec<Piece>> {
     let number = |value: &Value| u32::try_from(value.as_u64()?).ok();
     if let Some(sequence) = piece.get("Sequence") {
         let type_id = number(&sequence["type_id"])?;
         let row = rows.get(usize::from(sequence["id"] != "A"))?;
-        return Some(Some(row.iter().map(|piece| Piece { type_id, ..*piece }).collect()));
-    }
-    if !special {
-        return Some(None);
+        return Some(row.iter().map(|piece| Piece { type_id, ..*piece }).collect());
     }
     let token = &piece["SpecialToken"];
     let type_id = number(&token["type_id"])?;
     let ids = tokens[token["id"].as_str()?]["ids"].as_array()?;
-    let ids = ids.iter().map(|id| Some(Piece::new(Origin::Id(number(id)?), type_id)));
-    ids.collect::<Option<_>>().map(Some)
+    ids.iter().map(|id| Some(Piece::new(Origin::Id(number(id)?), type_id))).collect()
 }
