@@ -12,11 +12,13 @@ use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::hub::ModelFiles;
 use crate::model::{self, Encoder};
-use crate::tokenize::{EncodeOptions, Tokenizer, Tokens};
+use crate::tokenize::{Defaults, EncodeOptions, Source, Tokenizer, Tokens};
 
 /// Tokens of one batch: enough rows for the matrix kernels to reach their speed, few enough that the
 /// widest activation (rows x 4H float32) stays within the cache that a core has for itself.
 const TOKEN_BUDGET: usize = 1024;
+
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// How an [`Engine`] computes.
 #[derive(Debug, Clone)]
@@ -35,6 +37,18 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self { device: "auto".into(), dtype: "float32".into(), pooling: None, normalize: None }
     }
+}
+
+/// A model's tokenizer, with what its files say of limits and padding.
+pub fn tokenizer(files: &ModelFiles, max_length: Option<usize>) -> Result<Tokenizer> {
+    let limit = files.sentence_config()?.max_length;
+    let defaults = if files.has(TOKENIZER_CONFIG) {
+        Defaults::from_config(&files.object(TOKENIZER_CONFIG)?)
+    } else {
+        Defaults::default()
+    };
+    let max_length = max_length.or(limit);
+    Tokenizer::from_bytes(&files.tokenizer()?, Defaults { max_length, ..defaults })
 }
 
 /// Vectors of `B` texts in the order in which they were given.
@@ -69,8 +83,7 @@ impl Engine {
             None => Pooling::from_name(&sentence.pooling)
                 .map_err(|e| Error::model(files.origin(), e.to_string()))?,
         };
-        let tokenizer = Tokenizer::from_bytes(&files.tokenizer()?, sentence.max_length)?;
-        let tokenizer = Arc::new(tokenizer);
+        let tokenizer = Arc::new(tokenizer(files, None)?);
         let encoder = model::load(files, &device, dtype)?;
         let model_type = files.config()?["model_type"].as_str().unwrap_or_default().to_owned();
         let normalize = options.normalize.unwrap_or(sentence.normalize);
@@ -105,7 +118,7 @@ impl Engine {
     }
 
     /// [`Tokenizer::encode`] and [`Engine::run`] in one call, for callers that have text.
-    pub fn encode_and_run<S: AsRef<str> + Sync>(
+    pub fn encode_and_run<S: Source>(
         &self,
         texts: &[S],
         options: EncodeOptions,

@@ -2,12 +2,19 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any, Literal, SupportsIndex, TypeAlias, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from legato.encoding import BatchEncoding
 
 __version__: str
+
+_Side: TypeAlias = Literal["left", "right"]
+_Truncation: TypeAlias = (
+    bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"]
+)
 
 @final
 class Tokenizer:
@@ -25,14 +32,96 @@ class Tokenizer:
     def max_length(self) -> int | None: ...
     @property
     def vocab_size(self) -> int: ...
+    @property
+    def pad_id(self) -> int | None: ...
+    @property
+    def pad_token(self) -> str | None: ...
+    def num_special_tokens_to_add(self, pair: bool = False) -> int: ...
+    def token_to_id(self, token: str) -> int | None: ...
+    def id_to_token(self, id: SupportsIndex) -> str | None: ...
     def encode(
         self,
         texts: str | Sequence[str],
         *,
-        truncation: bool = True,
+        pairs: str | Sequence[str] | None = None,
+        truncation: _Truncation = True,
         max_length: int | None = None,
+        truncation_side: _Side = "right",
         add_special_tokens: bool = True,
     ) -> Tokens: ...
+    def __call__(
+        self,
+        text: str | Sequence[str] | Sequence[Sequence[str]],
+        text_pair: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        padding: bool | Literal["longest", "max_length", "do_not_pad"] = False,
+        truncation: _Truncation | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: _Side | None = None,
+        truncation_side: _Side | None = None,
+        return_tensors: Literal["np"] | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        dtype: DTypeLike | None = None,
+        pad_id: SupportsIndex | None = None,
+    ) -> BatchEncoding: ...
+    def decode(
+        self,
+        ids: SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]],
+        *,
+        skip_special_tokens: bool = False,
+    ) -> str: ...
+    def decode_batch(
+        self,
+        batch: Sequence[Sequence[SupportsIndex]]
+        | Sequence[NDArray[np.integer[Any]]]
+        | NDArray[np.integer[Any]],
+        *,
+        skip_special_tokens: bool = False,
+    ) -> list[str]: ...
+
+@final
+class Encoding:
+    def __len__(self) -> int: ...
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def type_ids(self) -> list[int]: ...
+    @property
+    def attention_mask(self) -> list[int]: ...
+    @property
+    def special_tokens_mask(self) -> list[int]: ...
+    @property
+    def tokens(self) -> list[str]: ...
+    @property
+    def offsets(self) -> list[tuple[int, int]]: ...
+    @property
+    def word_ids(self) -> list[int | None]: ...
+    @property
+    def sequence_ids(self) -> list[int | None]: ...
+    def char_to_token(self, char_index: int, sequence_index: int = 0) -> int | None: ...
+    def char_to_word(self, char_index: int, sequence_index: int = 0) -> int | None: ...
+    def token_to_chars(self, token_index: int) -> tuple[int, int] | None: ...
+    def token_to_word(self, token_index: int) -> int | None: ...
+    def word_to_tokens(
+        self, word_index: int, sequence_index: int = 0
+    ) -> tuple[int, int] | None: ...
+    def word_to_chars(
+        self, word_index: int, sequence_index: int = 0
+    ) -> tuple[int, int] | None: ...
+
+@final
+class Encodings:
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Encoding: ...
 
 @final
 class Tokens:

@@ -20,6 +20,11 @@ const POLL: Duration = Duration::from_millis(50);
 /// Where the last panic of this module happened: file and line of our own source, never its message.
 static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
 
+/// Runs work of some microseconds on the calling thread: releasing the GIL would cost more than it gives.
+pub(super) fn brief<T>(py: Python<'_>, work: impl FnOnce() -> Result<T>) -> PyResult<T> {
+    guarded(work).map_err(|e| to_python(py, e))
+}
+
 /// Runs short work on the calling thread.
 pub(super) fn quick<T: Send>(
     py: Python<'_>,

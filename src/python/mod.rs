@@ -7,11 +7,15 @@
 
 mod arguments;
 mod arrays;
+mod batch;
+mod call;
+mod encoding;
 mod engine;
 mod enter;
 mod errors;
 mod files;
 mod format;
+mod ids;
 mod module;
 mod reference;
 mod store;

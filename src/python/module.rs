@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::python::encoding::{Encoding, Encodings};
+    #[pymodule_export]
     use crate::python::engine::Engine;
     #[pymodule_export]
     use crate::python::files::ModelFiles;

@@ -5,10 +5,7 @@ use pyo3::types::{PyBytes, PyDict};
 use super::arguments::Count;
 use super::{arrays, enter, errors::input};
 use crate::format;
-use crate::tokenize;
-
-/// Most cells of a padded matrix: 16 GiB. A greater one is a mistake, which must not end the process.
-const MATRIX: usize = 1 << 31;
+use crate::tokenize::{self, Column, Padding, Side};
 
 /// Token ids of B texts, flat: N tokens in all, without padding.
 #[pyclass(frozen, module = "legato._native")]
@@ -74,42 +71,21 @@ impl Tokens {
     ) -> PyResult<Bound<'py, PyDict>> {
         let (tokens, to) = (&self.inner, to.map(|n| n.0));
         let longest = tokens.lengths.iter().copied().max().unwrap_or(0) as usize;
-        if to.is_some_and(|to| to < longest) {
-            let reason =
-                format!("a text has {longest} tokens, more than to={to:?}", to = to.unwrap_or(0));
-            return Err(input(py, reason));
+        if let Some(to) = to.filter(|&to| to < longest) {
+            return Err(input(py, format!("a text has {longest} tokens, more than to={to}")));
         }
-        let width = to.unwrap_or(longest).checked_next_multiple_of(multiple_of);
-        let size = width.and_then(|width| width.checked_mul(tokens.len()));
-        let filled = |value: i64| {
-            let mut values = Vec::new();
-            values.try_reserve_exact(size.filter(|&n| n <= MATRIX)?).ok()?;
-            values.resize(size?, value);
-            Some(values)
+        let Some(width) = to.unwrap_or(longest).checked_next_multiple_of(multiple_of) else {
+            return Err(input(py, "multiple_of must be positive, and not too great"));
         };
-        let (Some(width), Some(mut ids), Some(mut mask), Some(mut types)) =
-            (width, filled(pad_id.into()), filled(0), filled(0))
-        else {
-            return Err(input(
-                py,
-                "multiple_of must be positive, and the matrix must fit in memory; pad fewer texts at once",
-            ));
-        };
-        let mut start = 0;
-        for (row, &length) in tokens.lengths.iter().enumerate() {
-            let (length, at) = (length as usize, row * width);
-            for offset in 0..length {
-                ids[at + offset] = i64::from(tokens.ids[start + offset]);
-                types[at + offset] = i64::from(tokens.type_ids[start + offset]);
-                mask[at + offset] = 1;
-            }
-            start += length;
-        }
+        let padding = Padding { width, side: Side::Right, id: pad_id, type_id: 0 };
         let padded = PyDict::new(py);
-        for (name, values) in
-            [("input_ids", ids), ("attention_mask", mask), ("token_type_ids", types)]
-        {
-            padded.set_item(name, arrays::matrix(py, values, tokens.len(), width)?)?;
+        for (name, column) in [
+            ("input_ids", Column::Ids),
+            ("attention_mask", Column::Attention),
+            ("token_type_ids", Column::TypeIds),
+        ] {
+            let cells = enter::quick(py, || tokens.matrix::<i64>(column, &padding))?;
+            padded.set_item(name, arrays::matrix(py, cells, tokens.len(), width)?)?;
         }
         Ok(padded)
     }

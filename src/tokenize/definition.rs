@@ -14,11 +14,11 @@ use serde_json::Value;
 pub(super) struct Definition<'a> {
     #[serde(default)]
     version: Option<String>,
-    /// Embedded truncation and padding: read to know that they are well formed, and ignored.
+    /// Embedded truncation: read to know that it is well formed, and ignored.
     #[serde(default, rename = "truncation")]
     _truncation: Option<tokenizers::TruncationParams>,
-    #[serde(default, rename = "padding")]
-    _padding: Option<tokenizers::PaddingParams>,
+    #[serde(default)]
+    pub(super) padding: Option<tokenizers::PaddingParams>,
     #[serde(default, borrow)]
     pub(super) added_tokens: Vec<AddedToken<'a>>,
     #[serde(default)]

@@ -3,16 +3,30 @@
 mod added;
 mod cache;
 mod chars;
+mod defaults;
 mod definition;
 #[cfg(test)]
 mod differential;
+mod encode;
+mod encoding;
 mod exact;
 mod fast;
+mod limits;
 mod names;
+mod options;
 mod pieces;
+mod rows;
+mod source;
+mod template;
 mod tokenizer;
 mod tokens;
+mod truncate;
 mod wordpiece;
 
-pub use tokenizer::{EncodeOptions, Tokenizer};
+pub use defaults::Defaults;
+pub use encoding::Encoding;
+pub use options::{EncodeOptions, Side, Strategy};
+pub use rows::{Cell, Column, Padding, Rows};
+pub use source::{Inputs, Source, Text, View};
+pub use tokenizer::{Pad, Tokenizer};
 pub use tokens::Tokens;

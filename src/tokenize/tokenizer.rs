@@ -1,47 +1,102 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
-use super::exact::Exact;
+use super::defaults::{Defaults, PADS};
+use super::definition::{Definition, Vocab};
+use super::encode::{INLINE_BYTES, Plan};
+use super::encoding::Encoding;
+use super::exact::{Cut, Exact, contained};
+use super::fast::Fast;
+use super::limits;
+use super::options::{EncodeOptions, Side};
+use super::rows::Rows;
+use super::source::{Inputs, Source, View};
+use super::template::{Origin, Template};
 use super::tokens::Tokens;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
 
-/// Texts that one task encodes: enough to hide the cost of a task, few enough to share the work.
-const TEXTS_PER_TASK: usize = 16;
-
-/// What belongs to one call of [`Tokenizer::encode`].
-#[derive(Debug, Clone, Copy)]
-pub struct EncodeOptions {
-    /// Cut texts to the maximum length; otherwise they keep all of their tokens.
-    pub truncation: bool,
-    /// Maximum tokens of a text, special tokens included; `None` takes the tokenizer's own limit.
-    pub max_length: Option<usize>,
-    /// Add the special tokens that the tokenizer's template names.
-    pub add_special_tokens: bool,
-}
-
-impl Default for EncodeOptions {
-    fn default() -> Self {
-        Self { truncation: true, max_length: None, add_special_tokens: true }
-    }
-}
+/// Ids for which decoding stays on its own thread.
+const INLINE_IDS: usize = 4096;
 
 /// A Hugging Face tokenizer.
 ///
-/// Stateless: truncation belongs to the call, and what `tokenizer.json` embeds of it is ignored.
+/// Stateless: truncation and padding belong to the call, and what `tokenizer.json` embeds of them is ignored,
+/// but for the padding token and side.
 #[derive(Debug)]
 pub struct Tokenizer {
-    exact: Exact,
+    /// What gives ids, if a family of the fast path covers the definition.
+    fast: Option<Fast>,
+    /// What gives them else, and what else there is to know: made at once if there is no `fast`.
+    exact: OnceLock<Box<Exact>>,
+    /// The definition, for an `exact` that is still to be made.
+    data: Box<[u8]>,
+    template: Template,
+    vocab_size: usize,
+    pad: Option<Pad>,
+    padding_side: Side,
+    defaults: Defaults,
     digest: String,
-    max_length: Option<usize>,
+}
+
+/// The token that padding consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pad {
+    pub token: String,
+    pub id: u32,
+    pub type_id: u32,
 }
 
 impl Tokenizer {
-    /// Reads the definition in `tokenizer.json`; `max_length` is the model's limit in tokens, if it has one.
-    pub fn from_bytes(data: &[u8], max_length: Option<usize>) -> Result<Self> {
-        let exact = Exact::from_bytes(data)?;
-        Ok(Self { exact, digest: hex(&sha256(data)), max_length })
+    /// Reads the definition in `tokenizer.json`.
+    pub fn from_bytes(data: &[u8], defaults: Defaults) -> Result<Self> {
+        limits::size(data)?;
+        // What upstream panics on is for the exact path to say.
+        let (definition, fast) = contained(|| {
+            let definition = Definition::parse(data)?;
+            let fast = Fast::new(&definition);
+            Some((Some(definition), fast))
+        })
+        .flatten()
+        .unwrap_or_default();
+        match (definition, fast) {
+            (Some(definition), Some(fast)) => {
+                let post = Template::new(definition.post_processor.as_ref());
+                let template = post.or_else(limits::refuse)?;
+                let vocabulary = Vocabulary::new(&definition);
+                let padding = definition.padding.as_ref();
+                let pad = Pad::find(&defaults, padding, |token| vocabulary.id(token));
+                Ok(Self {
+                    fast: Some(fast),
+                    exact: OnceLock::new(),
+                    data: data.into(),
+                    template,
+                    vocab_size: vocabulary.size(),
+                    pad,
+                    padding_side: side(&defaults, padding),
+                    defaults,
+                    digest: hex(&sha256(data)),
+                })
+            }
+            _ => {
+                let exact = Exact::from_bytes(data)?;
+                let template = Template::new(exact.post()).or_else(limits::refuse)?;
+                Ok(Self {
+                    fast: None,
+                    data: Box::default(),
+                    template,
+                    vocab_size: exact.vocab_size(),
+                    pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
+                    padding_side: side(&defaults, exact.padding()),
+                    exact: OnceLock::from(Box::new(exact)),
+                    defaults,
+                    digest: hex(&sha256(data)),
+                })
+            }
+        }
     }
 
     /// sha256 of the definition, lower-case hex.
@@ -53,63 +108,236 @@ impl Tokenizer {
     /// The limit in tokens that a text is cut to unless a call says otherwise.
     #[must_use]
     pub fn max_length(&self) -> Option<usize> {
-        self.max_length
+        self.defaults.max_length
+    }
+
+    /// What the tokenizer does unless a call says otherwise.
+    #[must_use]
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
     }
 
     /// Number of tokens, added ones included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.exact.vocab_size()
+        self.vocab_size
     }
 
-    /// Encodes `texts` in parallel on the current rayon pool, in their order; `stop` is looked at between
-    /// texts.
-    pub fn encode<S: AsRef<str> + Sync>(
+    /// The token that padding consists of, if the model's files name one.
+    #[must_use]
+    pub fn pad(&self) -> Option<&Pad> {
+        self.pad.as_ref()
+    }
+
+    /// Where padding goes unless a call says otherwise.
+    #[must_use]
+    pub fn padding_side(&self) -> Side {
+        self.padding_side
+    }
+
+    /// Special tokens that a text, or a pair, gets.
+    #[must_use]
+    pub fn added_tokens(&self, pair: bool) -> usize {
+        self.template.added(true, pair)
+    }
+
+    /// The id of a token; `None` if the tokenizer does not have it.
+    pub fn token_to_id(&self, token: &str) -> Result<Option<u32>> {
+        Ok(self.exact()?.token_to_id(token))
+    }
+
+    /// The token with an id; `None` if there is none.
+    pub fn id_to_token(&self, id: u32) -> Result<Option<String>> {
+        Ok(self.exact()?.id_to_token(id))
+    }
+
+    /// Encodes texts or pairs, in their order; `stop` is looked at between texts.
+    ///
+    /// In parallel if it is called in a rayon pool, and there is enough to do.
+    pub fn encode<'t, S: Source + 't>(
         &self,
-        texts: &[S],
+        inputs: impl Into<Inputs<'t, S>>,
         options: EncodeOptions,
         stop: &AtomicBool,
     ) -> Result<Tokens> {
-        let max_length =
-            if options.truncation { options.max_length.or(self.max_length) } else { None };
-        let added = if options.add_special_tokens { self.exact.added() } else { 0 };
-        if let Some(max) = max_length.filter(|&max| max <= added) {
+        Ok(self.rows(inputs.into(), options, stop)?.into_tokens(self.digest.clone()))
+    }
+
+    /// As [`Tokenizer::encode`], with what else is asked for.
+    pub fn rows<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        options: EncodeOptions,
+        stop: &AtomicBool,
+    ) -> Result<Rows> {
+        if inputs.second.is_some_and(|second| second.len() != inputs.first.len()) {
+            return Err(Error::input("there must be as many second texts as first ones"));
+        }
+        let words = |texts: &[S]| matches!(texts.first().map(Source::view), Some(View::Words(_)));
+        let words = words(inputs.first) || inputs.second.is_some_and(words);
+        self.plan(options, inputs.second.is_some(), words)?.run(inputs, stop)
+    }
+
+    /// All that there is to know of the rows of one text or pair.
+    pub fn encodings<S: Source>(
+        &self,
+        first: &S,
+        second: Option<&S>,
+        options: EncodeOptions,
+    ) -> Result<Vec<Encoding>> {
+        let options = EncodeOptions { offsets: true, ..options };
+        let plan = self.plan(options, second.is_some(), true)?;
+        let encoding = plan.encoding(&first.view(), second.map(Source::view).as_ref());
+        let (encoding, _) = encoding.map_err(|refusal| plan.explain(refusal, 0))?;
+        Ok(Encoding::all(encoding))
+    }
+
+    /// The text that ids stand for. Ids that no token has are left out.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        self.exact()?.decode(ids, skip_special_tokens).ok_or_else(|| {
+            Error::input(
+                "the ids cannot be decoded by this tokenizer; check that tokenizer.json is whole",
+            )
+        })
+    }
+
+    /// The texts that rows of ids stand for; in parallel if it is called in a rayon pool.
+    pub fn decode_batch(
+        &self,
+        rows: &[Vec<u32>],
+        skip_special_tokens: bool,
+    ) -> Result<Vec<String>> {
+        let decode = |row: &Vec<u32>| self.decode(row, skip_special_tokens);
+        if Self::decodes_inline(rows) || rayon::current_thread_index().is_none() {
+            return rows.iter().map(decode).collect();
+        }
+        self.exact()?;
+        rows.par_iter().map(decode).collect()
+    }
+
+    /// Whether so many bytes are encoded on the calling thread in any case.
+    #[must_use]
+    pub fn encodes_inline(bytes: usize) -> bool {
+        bytes <= INLINE_BYTES
+    }
+
+    /// Whether so many ids are decoded on the calling thread in any case.
+    #[must_use]
+    pub fn decodes_inline(rows: &[Vec<u32>]) -> bool {
+        rows.iter().map(Vec::len).sum::<usize>() <= INLINE_IDS
+    }
+
+    fn plan(&self, options: EncodeOptions, pair: bool, words: bool) -> Result<Plan<'_>> {
+        let special = options.add_special_tokens;
+        let layout = self.template.layout(special, pair);
+        let added = self.template.added(special, pair);
+        let max_length = options.max_length.or(self.defaults.max_length);
+        let cut = match options.truncation.zip(max_length) {
+            None => None,
+            Some((_, max)) if max <= added => {
+                return Err(Error::input(format!(
+                    "max_length {max} leaves no room beside {added} special tokens; set it to {} or more",
+                    added + 1
+                )));
+            }
+            Some((strategy, max)) => {
+                let (room, side) = (max - added, options.side);
+                let stride = options.overflow.then_some(options.stride);
+                Some(Cut { room, strategy, side, stride })
+            }
+        };
+        if let Some(Cut { room, stride: Some(stride), .. }) = cut
+            && stride >= room
+        {
             return Err(Error::input(format!(
-                "max_length {max} leaves no room beside {added} special tokens; set it to {} or more",
-                added + 1
+                "stride {stride} must be less than the {room} tokens that fit beside the special tokens"
             )));
         }
-        let parts = texts
-            .par_chunks(TEXTS_PER_TASK)
-            .enumerate()
-            .map(|(task, chunk)| {
-                let mut part = Tokens::default();
-                for (offset, text) in chunk.iter().enumerate() {
-                    if stop.load(Ordering::Relaxed) {
-                        return Err(Error::Stopped);
-                    }
-                    let (ids, type_ids, truncated) = self
-                        .exact
-                        .encode(text.as_ref(), max_length, options.add_special_tokens)
-                        .ok_or_else(|| {
-                            let index = task * TEXTS_PER_TASK + offset;
-                            Error::input(format!(
-                                "text {index} cannot be encoded by this tokenizer; leave it out, or check \
-                                 that tokenizer.json is whole and has a token for what is unknown"
-                            ))
-                        })?;
-                    part.push(&ids, &type_ids, truncated)?;
-                }
-                Ok(part)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut tokens = Tokens { tokenizer_digest: self.digest.clone(), ..Tokens::default() };
-        for part in parts {
-            tokens.ids.extend(part.ids);
-            tokens.type_ids.extend(part.type_ids);
-            tokens.lengths.extend(part.lengths);
-            tokens.truncated += part.truncated;
+        // Upstream's rows of windows over both texts, or over one that stands twice, have an order of their own.
+        let firsts = layout.into_iter().flatten().filter(|piece| piece.origin == Origin::First);
+        let windows = cut.is_some_and(|cut| cut.stride.is_some()) && (pair || firsts.count() != 1);
+        let detailed = options.offsets || windows;
+        let upstream = detailed || words || self.fast.is_none();
+        let exact = if upstream { Some(self.exact()?) } else { None };
+        Ok(Plan { fast: self.fast.as_ref(), exact, layout, options, cut, detailed })
+    }
+
+    /// Two threads may both make it, and one is dropped: no thread waits for another, so that a child forked
+    /// meanwhile does not wait for a thread that it does not have.
+    fn exact(&self) -> Result<&Exact> {
+        if let Some(exact) = self.exact.get() {
+            return Ok(exact);
         }
-        Ok(tokens)
+        let made = Box::new(Exact::from_bytes(&self.data)?);
+        Ok(self.exact.get_or_init(|| made))
+    }
+}
+
+impl Pad {
+    /// The token that the model's files name, or one that pads by custom.
+    fn find(
+        defaults: &Defaults,
+        embedded: Option<&tokenizers::PaddingParams>,
+        id_of: impl Fn(&str) -> Option<u32>,
+    ) -> Option<Self> {
+        let embedded_type_id = embedded.map(|padding| padding.pad_type_id);
+        let type_id = defaults.pad_type_id.or(embedded_type_id).unwrap_or(0);
+        let pad = |token: &str, id| Self { token: token.to_owned(), id, type_id };
+        if let Some(token) = defaults.pad_token.as_deref() {
+            return id_of(token).map(|id| pad(token, id));
+        }
+        if let Some(padding) = embedded {
+            let id = id_of(&padding.pad_token).unwrap_or(padding.pad_id);
+            return Some(pad(&padding.pad_token, id));
+        }
+        PADS.into_iter().find_map(|token| Some(pad(token, id_of(token)?)))
+    }
+}
+
+fn side(defaults: &Defaults, embedded: Option<&tokenizers::PaddingParams>) -> Side {
+    let embedded = embedded.map(|padding| match padding.direction {
+        tokenizers::PaddingDirection::Left => Side::Left,
+        tokenizers::PaddingDirection::Right => Side::Right,
+    });
+    defaults.padding_side.or(embedded).unwrap_or_default()
+}
+
+/// A definition's tokens, as upstream counts and finds them.
+struct Vocabulary<'d> {
+    definition: &'d Definition<'d>,
+}
+
+impl<'d> Vocabulary<'d> {
+    fn new(definition: &'d Definition<'d>) -> Self {
+        Self { definition }
+    }
+
+    fn size(&self) -> usize {
+        let added = self.definition.added_tokens.iter().map(|token| &*token.content);
+        match &self.definition.model.vocab {
+            Vocab::Ids(ids) => {
+                let tokens = ids.iter().map(|(token, _)| &**token);
+                tokens.chain(added).collect::<HashSet<&str>>().len()
+            }
+            Vocab::Scores(scores) => {
+                let known: HashSet<&str> = scores.iter().map(|(piece, _)| &**piece).collect();
+                let new: HashSet<&str> = added.filter(|token| !known.contains(token)).collect();
+                scores.len() + new.len()
+            }
+        }
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        let mut added = self.definition.added_tokens.iter();
+        if let Some(added) = added.find(|added| &*added.content == token) {
+            return Some(added.id);
+        }
+        match &self.definition.model.vocab {
+            Vocab::Ids(ids) => ids.iter().rev().find(|(own, _)| &**own == token).map(|(_, id)| *id),
+            Vocab::Scores(scores) => {
+                let at = scores.iter().rposition(|(piece, _)| &**piece == token)?;
+                u32::try_from(at).ok()
+            }
+        }
     }
 }

@@ -133,6 +133,7 @@ fn texts_are_cut_to_the_limit_of_the_call() {
     assert_eq!(tokenizer.max_length(), Some(48));
     let long = ["the sun ".repeat(100)];
     let encode = |truncation, max_length| {
+        let truncation = if truncation { EncodeOptions::default().truncation } else { None };
         let options = EncodeOptions { truncation, max_length, ..EncodeOptions::default() };
         tokenizer.encode(&long, options, &GO)
     };
