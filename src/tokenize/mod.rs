@@ -1,8 +1,11 @@
 //! Text to token ids. The only module that names the `tokenizers` crate.
 
 mod added;
+mod bpe;
+mod bytelevel;
 mod cache;
 mod chars;
+mod compose;
 mod definition;
 #[cfg(test)]
 mod differential;
@@ -10,8 +13,10 @@ mod exact;
 mod fast;
 mod names;
 mod pieces;
+mod split;
 mod tokenizer;
 mod tokens;
+mod tokenset;
 mod wordpiece;
 
 pub use tokenizer::{EncodeOptions, Tokenizer};
