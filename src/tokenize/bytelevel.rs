@@ -6,13 +6,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::added::Tokens;
-use super::bpe::{Bpe, Vocabulary};
+use super::boundary::Boundaries;
+use super::bpe::Bpe;
 use super::cache::{SHORT, key_at};
 use super::compose::Form;
-use super::definition::Definition;
+use super::definition::{Definition, Text};
 use super::fast::{Family, Work};
 use super::split::{Pattern, Runs};
-use super::tokenset::Tokenset;
+use super::tokenset::{Alphabet, Tokenset};
+use super::vocabulary::Vocabulary;
 
 #[derive(Debug)]
 struct ByteLevel {
@@ -21,6 +23,7 @@ struct ByteLevel {
     /// The ids of the bytes.
     bytes: Box<[u32; 256]>,
     bpe: Bpe,
+    boundaries: Boundaries,
     /// All tokens, if a word that is one is not merged.
     whole: Option<Tokenset>,
 }
@@ -40,20 +43,21 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     let form = form(&definition.normalizer)?;
     let splits = splits(&definition.pre_tokenizer)?;
     let vocabulary = Vocabulary::new(model)?;
-    let alphabet = alphabet();
+    let alphabet = Alphabet::new();
     let mut bytes = Box::new([0; 256]);
     // With all of them no byte is unknown, and what the model does with unknown ones is of no account.
-    for (id, letter) in bytes.iter_mut().zip(alphabet) {
+    for (id, letter) in bytes.iter_mut().zip(alphabet.letters) {
         *id = vocabulary.id(letter.encode_utf8(&mut [0; 4]))?;
     }
     let normalize = |text: &str| Some(normalized(form, text).into_owned());
     let added = Tokens::new(definition, vocabulary.len(), |token| vocabulary.id(token), normalize)?;
-    let bpe = vocabulary.merges(&model.merges.0)?;
+    let bpe = Bpe::new(&vocabulary, &model.merges.0)?;
+    let boundaries = boundaries(&model.merges.0, &alphabet);
     let whole = match model.ignore_merges {
         Some(true) => Some(Tokenset::new(model.vocab.ids()?, &alphabet)?),
         _ => None,
     };
-    Some((Box::new(ByteLevel { form, splits, bytes, bpe, whole }), added))
+    Some((Box::new(ByteLevel { form, splits, bytes, bpe, boundaries, whole }), added))
 }
 
 impl Family for ByteLevel {
@@ -137,28 +141,55 @@ impl ByteLevel {
             ids.push(id);
             return;
         }
+        // Characters of three bytes and more are those of scripts that write words without spaces.
+        if !word.iter().any(|&byte| byte >= 0xe0) {
+            return self.merge(word, work, ids);
+        }
+        let mut at = 0;
+        while at < word.len() {
+            let end = at + self.boundaries.end(&word[at..]);
+            let part = &word[at..end];
+            if part.len() > SHORT {
+                self.merge(part, work, ids);
+            } else {
+                // Where whole tokens are not merged, a part of a word differs from the word that is the same.
+                let key = key_at(word, at, part.len()) | u128::from(self.whole.is_some()) << 127;
+                if !work.cache.append_short(key, ids) {
+                    let start = ids.len();
+                    self.merge(part, work, ids);
+                    work.cache.put_short(key, &ids[start..]);
+                }
+            }
+            at = end;
+        }
+    }
+
+    fn merge(&self, part: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
         let symbols = &mut work.merge.symbols;
         symbols.clear();
-        symbols.extend(word.iter().map(|&byte| self.bytes[usize::from(byte)]));
+        symbols.extend(part.iter().map(|&byte| self.bytes[usize::from(byte)]));
         self.bpe.merge(&mut work.merge, ids);
     }
 }
 
-fn normalized(form: Option<Form>, text: &str) -> Cow<'_, str> {
-    form.map_or(Cow::Borrowed(text), |form| form.apply(text))
+fn boundaries(merges: &[(Text<'_>, Text<'_>)], alphabet: &Alphabet) -> Boundaries {
+    // The longest character has four bytes, and so four letters.
+    const MOST: usize = 4;
+    let mut boundaries = Boundaries::default();
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for (first, second) in merges {
+        left.clear();
+        left.extend(first.chars().rev().take(MOST).map_while(|letter| alphabet.byte(letter)));
+        left.reverse();
+        right.clear();
+        right.extend(second.chars().take(MOST).map_while(|letter| alphabet.byte(letter)));
+        boundaries.insert(&left, &right);
+    }
+    boundaries
 }
 
-/// The character that stands for each byte in the vocabulary, as upstream's `bytes_char`.
-fn alphabet() -> [char; 256] {
-    let mut next = 0x100;
-    std::array::from_fn(|byte| {
-        let byte = byte as u8;
-        if matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..) {
-            return char::from(byte);
-        }
-        next += 1;
-        char::from_u32(next - 1).unwrap_or_default()
-    })
+fn normalized(form: Option<Form>, text: &str) -> Cow<'_, str> {
+    form.map_or(Cow::Borrowed(text), |form| form.apply(text))
 }
 
 /// `None` for a normalizer that is not known; no form for none.

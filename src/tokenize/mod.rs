@@ -1,6 +1,7 @@
 //! Text to token ids. The only module that names the `tokenizers` crate.
 
 mod added;
+mod boundary;
 mod bpe;
 mod bytelevel;
 mod cache;
@@ -17,6 +18,7 @@ mod split;
 mod tokenizer;
 mod tokens;
 mod tokenset;
+mod vocabulary;
 mod wordpiece;
 
 pub use tokenizer::{EncodeOptions, Tokenizer};

@@ -1,4 +1,31 @@
 use super::definition::Text;
+use super::vocabulary::hash;
+
+/// The characters that stand for bytes in byte-level vocabularies, as upstream's `bytes_char`.
+#[derive(Debug)]
+pub(super) struct Alphabet {
+    pub(super) letters: [char; 256],
+    bytes: [Option<u8>; 512],
+}
+
+impl Alphabet {
+    pub(super) fn new() -> Self {
+        let (mut letters, mut bytes, mut next) = (['\0'; 256], [None; 512], 0x100);
+        for byte in 0..=255_u8 {
+            let mut point = u32::from(byte);
+            if !matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..) {
+                (point, next) = (next, next + 1);
+            }
+            letters[usize::from(byte)] = char::from_u32(point).unwrap_or_default();
+            bytes[point as usize] = Some(byte);
+        }
+        Self { letters, bytes }
+    }
+
+    pub(super) fn byte(&self, letter: char) -> Option<u8> {
+        self.bytes.get(letter as usize).copied().flatten()
+    }
+}
 
 /// The tokens of a byte-level vocabulary by their bytes.
 #[derive(Debug)]
@@ -18,27 +45,19 @@ struct Slot {
 }
 
 impl Tokenset {
-    /// `alphabet`: which character stands for each byte. A token with another character never is a word.
-    pub(super) fn new(tokens: &[(Text<'_>, u32)], alphabet: &[char; 256]) -> Option<Self> {
-        let mut of_char = [None; 512];
-        for (byte, &letter) in (0..=255_u8).zip(alphabet) {
-            *of_char.get_mut(letter as usize)? = Some(byte);
-        }
+    pub(super) fn new(tokens: &[(Text<'_>, u32)], alphabet: &Alphabet) -> Option<Self> {
         let bits = (tokens.len() * 2).next_power_of_two().trailing_zeros().max(4);
         let slots = vec![Slot::default(); 1 << bits].into_boxed_slice();
         let mut set = Self { bytes: Vec::new(), slots, shift: 64 - bits, longest: 0 };
         for (text, id) in tokens {
             let start = set.bytes.len();
-            let byte = |c: char| of_char.get(c as usize).copied().flatten();
-            for c in text.chars() {
-                let Some(byte) = byte(c) else { break };
-                set.bytes.push(byte);
-            }
-            if text.is_empty() || !text.chars().all(|c| byte(c).is_some()) {
+            set.bytes.extend(text.chars().map_while(|c| alphabet.byte(c)));
+            // A token with another character never is a word.
+            if text.is_empty() || text.chars().any(|c| alphabet.byte(c).is_none()) {
                 set.bytes.truncate(start);
-                continue;
+            } else {
+                set.insert(start, *id)?;
             }
-            set.insert(start, *id)?;
         }
         Some(set)
     }
@@ -74,7 +93,6 @@ impl Tokenset {
     }
 
     fn home(&self, word: &[u8]) -> usize {
-        let hash = super::bpe::hash(word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> self.shift) as usize
+        (hash(word) >> self.shift) as usize
     }
 }

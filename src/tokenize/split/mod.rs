@@ -5,6 +5,6 @@ mod pattern;
 mod runs;
 mod scan;
 
-pub(super) use classes::{Classes, LETTER};
+pub(super) use classes::decode;
 pub(super) use pattern::Pattern;
 pub(super) use runs::Runs;
