@@ -121,42 +121,46 @@ impl ByteLevel {
             if length <= SHORT {
                 let key = key_at(text, at, length);
                 if !work.cache.append_short(key, ids) {
-                    let start = ids.len();
                     self.word(&text[at..end], work, ids);
-                    work.cache.put_short(key, &ids[start..]);
                 }
-            } else if !pattern.drops(text, at) && !work.cache.append(&text[at..end], ids) {
-                let start = ids.len();
+            } else if !pattern.drops(text, at) {
                 self.word(&text[at..end], work, ids);
-                work.cache.put(&text[at..end], &ids[start..]);
             }
             at = end;
         }
     }
 
-    /// A word that is not remembered.
+    /// A word that no short entry of the cache has.
     #[cold]
     fn word(&self, word: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
-        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.id(word)) {
-            ids.push(id);
+        if work.cache.append_long(word, ids) {
             return;
         }
-        // Characters of three bytes and more are those of scripts that write words without spaces.
-        if !word.iter().any(|&byte| byte >= 0xe0) {
-            return self.merge(word, work, ids);
+        let start = ids.len();
+        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.id(word)) {
+            ids.push(id);
+        } else if word.iter().any(|&byte| byte >= 0xe0) {
+            self.parts(word, work, ids);
+        } else {
+            self.merge(word, work, ids);
         }
+        work.cache.put(word, &ids[start..]);
+    }
+
+    /// Merges a word part by part. Characters of three bytes and more, for which it is called, are those of
+    /// scripts without spaces between words.
+    fn parts(&self, word: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
         let mut at = 0;
         while at < word.len() {
             let end = at + self.boundaries.end(&word[at..]);
-            let part = &word[at..end];
-            if part.len() > SHORT {
-                self.merge(part, work, ids);
+            if end - at > SHORT {
+                self.merge(&word[at..end], work, ids);
             } else {
                 // Where whole tokens are not merged, a part of a word differs from the word that is the same.
-                let key = key_at(word, at, part.len()) | u128::from(self.whole.is_some()) << 127;
+                let key = key_at(word, at, end - at) | u128::from(self.whole.is_some()) << 127;
                 if !work.cache.append_short(key, ids) {
                     let start = ids.len();
-                    self.merge(part, work, ids);
+                    self.merge(&word[at..end], work, ids);
                     work.cache.put_short(key, &ids[start..]);
                 }
             }
