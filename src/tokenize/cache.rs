@@ -14,7 +14,7 @@ pub(super) const LONG: usize = 39;
 const SHORT_IDS: usize = 4;
 const LONG_IDS: usize = 22;
 
-const SHORT_BITS: u32 = 14;
+const SHORT_BITS: u32 = 15;
 const LONG_BITS: u32 = 12;
 
 /// Where the number of ids stands in an entry's key, above the number of bytes.
@@ -25,6 +25,7 @@ const COUNT: u32 = 124;
 #[repr(C, align(32))]
 struct Short {
     /// Up to 15 bytes; in the highest byte their number, and that of the ids above it. 0 is no entry.
+    /// The highest bit is the caller's: it tells apart what would be the same word.
     key: u128,
     ids: [u32; SHORT_IDS],
 }
@@ -112,7 +113,7 @@ impl Cache {
             return false;
         };
         // All of them and back: one store, and no branch on how many there are.
-        let count = (entry.key >> COUNT) as usize;
+        let count = (entry.key >> COUNT) as usize & 7;
         let length = ids.len() + count;
         ids.extend_from_slice(&entry.ids);
         ids.truncate(length);
@@ -139,16 +140,22 @@ impl Cache {
         known
     }
 
-    /// Remembers what `word` became, if there is room for both.
-    pub(super) fn put(&mut self, word: &[u8], ids: &[u32]) {
-        let short = !word.is_empty() && word.len() <= SHORT;
-        if short && ids.len() <= SHORT_IDS {
-            let key = key(word);
+    /// Remembers what the word with this key became, if there is room for its ids.
+    pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
+        if ids.len() <= SHORT_IDS {
             let mut kept = [0; SHORT_IDS];
             kept[..ids.len()].copy_from_slice(ids);
             let bucket = &mut self.short[short_bucket(key)];
             bucket[1] = bucket[0];
             bucket[0] = Short { key: key | (ids.len() as u128) << COUNT, ids: kept };
+        }
+    }
+
+    /// Remembers what `word` became, if there is room for both.
+    pub(super) fn put(&mut self, word: &[u8], ids: &[u32]) {
+        let short = !word.is_empty() && word.len() <= SHORT;
+        if short && ids.len() <= SHORT_IDS {
+            self.put_short(key(word), ids);
         } else if let Some(key) = long_key(word)
             && (1..=LONG_IDS).contains(&ids.len())
         {

@@ -1,8 +1,12 @@
 //! Text to token ids. The only module that names the `tokenizers` crate.
 
 mod added;
+mod boundary;
+mod bpe;
+mod bytelevel;
 mod cache;
 mod chars;
+mod compose;
 mod defaults;
 mod definition;
 #[cfg(test)]
@@ -17,10 +21,13 @@ mod options;
 mod pieces;
 mod rows;
 mod source;
+mod split;
 mod template;
 mod tokenizer;
 mod tokens;
+mod tokenset;
 mod truncate;
+mod vocabulary;
 mod wordpiece;
 
 pub use defaults::Defaults;

@@ -36,7 +36,9 @@ impl Names {
     pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
         let mut tokens: Vec<(&str, u32)> = match &definition.model.vocab {
             Vocab::Ids(ids) => ids.iter().map(|(token, id)| (&**token, *id)).collect(),
-            Vocab::Scores(pieces) => pieces.iter().zip(0..).map(|((p, _), id)| (&**p, id)).collect(),
+            Vocab::Scores(pieces) => {
+                pieces.iter().zip(0..).map(|((p, _), id)| (&**p, id)).collect()
+            }
         };
         let greatest = tokens.iter().map(|(_, id)| *id).max()? as usize;
         // Ids far apart would ask for much memory: upstream's tables have no such bound.

@@ -1,0 +1,125 @@
+use super::cache::ID_LIMIT;
+use super::definition::{Model, Text};
+
+/// Ids of BPE models are below this, so that two of them and a rank fit one word (see `bpe`).
+pub(super) const ID_BITS: u32 = 20;
+const _: () = assert!(1 << ID_BITS <= ID_LIMIT);
+
+/// The tokens of a BPE definition by text and by id: what a load looks up.
+#[derive(Debug)]
+pub(super) struct Vocabulary<'a> {
+    by_id: Vec<Option<&'a str>>,
+    count: usize,
+    /// Open addressing in slots of `hash | id`.
+    slots: Box<[u64]>,
+    shift: u32,
+}
+
+const FREE: u64 = u64::MAX;
+const ID: u64 = (1 << ID_BITS) - 1;
+
+impl<'a> Vocabulary<'a> {
+    /// `None` if the model's merges are not upstream's plain ones, or if two tokens share a text or an id.
+    pub(super) fn new(model: &'a Model<'_>) -> Option<Self> {
+        let absent = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
+        let plain = model.kind == "BPE"
+            && model.dropout.is_none()
+            && absent(&model.continuing_subword_prefix)
+            && absent(&model.end_of_word_suffix)
+            && model.max_input_chars_per_word.is_none()
+            && model.unk_id.is_none();
+        Self::of(model.vocab.ids().filter(|_| plain)?)
+    }
+
+    fn of(tokens: &'a [(Text<'_>, u32)]) -> Option<Self> {
+        let bits = (tokens.len() * 2).next_power_of_two().trailing_zeros().max(4);
+        let slots = vec![FREE; 1 << bits].into_boxed_slice();
+        let by_id = Vec::with_capacity(tokens.len());
+        let mut vocabulary = Self { by_id, count: tokens.len(), slots, shift: 64 - bits };
+        for (text, id) in tokens {
+            vocabulary.insert(text, *id)?;
+        }
+        Some(vocabulary)
+    }
+
+    fn insert(&mut self, text: &'a str, id: u32) -> Option<()> {
+        let index = id as usize;
+        // The highest is left out: a slot with it could be mistaken for a free one.
+        if u64::from(id) >= ID {
+            return None;
+        }
+        if self.by_id.len() <= index {
+            self.by_id.resize(index + 1, None);
+        }
+        let hash = hash(text.as_bytes());
+        let (found, at) = self.find(text, hash);
+        if found.is_some() || self.by_id[index].replace(text).is_some() {
+            return None;
+        }
+        self.slots[at] = hash & !ID | u64::from(id);
+        Some(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        self.find(text, hash(text.as_bytes())).0
+    }
+
+    /// The id of `left` and `right` put together, which `guess` may be.
+    pub(super) fn joined(&self, left: &str, right: &str, guess: u32) -> Option<u32> {
+        let rest = self.by_id.get(guess as usize).copied().flatten();
+        if rest.and_then(|text| text.strip_prefix(left)) == Some(right) {
+            return Some(guess);
+        }
+        let mut joined = [0; 64];
+        let length = left.len() + right.len();
+        if length > joined.len() {
+            return self.id(&[left, right].concat());
+        }
+        joined[..left.len()].copy_from_slice(left.as_bytes());
+        joined[left.len()..length].copy_from_slice(right.as_bytes());
+        self.id(str::from_utf8(&joined[..length]).ok()?)
+    }
+
+    /// The id of `text`, and its slot or the one that it would take.
+    fn find(&self, text: &str, hash: u64) -> (Option<u32>, usize) {
+        let mask = self.slots.len() - 1;
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let slot = self.slots[at];
+            if slot == FREE {
+                return (None, at);
+            }
+            if slot & !ID == hash & !ID {
+                let id = (slot & ID) as u32;
+                if self.by_id[id as usize] == Some(text) {
+                    return (Some(id), at);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// Hashes bytes, eight at a time. Keys are a model file's, whose author gains nothing by collisions.
+#[inline]
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    let mut chunks = bytes.chunks_exact(8);
+    let mut state = bytes.len() as u64 ^ 0xd1b5_4a32_d192_ed03;
+    for chunk in &mut chunks {
+        state = fold(state ^ u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+    }
+    let mut last = [0; 8];
+    let rest = chunks.remainder();
+    last[..rest.len()].copy_from_slice(rest);
+    fold(state ^ u64::from_le_bytes(last))
+}
+
+#[inline]
+fn fold(state: u64) -> u64 {
+    let product = u128::from(state) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+    product as u64 ^ (product >> 64) as u64
+}
