@@ -66,7 +66,6 @@ impl Char {
 pub(super) struct Chars {
     /// `None`: text is normalized already.
     normalizer: Option<BertNormalizer>,
-    ascii: [Kind; 128],
     pages: Box<[OnceLock<Box<Page>>]>,
 }
 
@@ -78,18 +77,8 @@ impl std::fmt::Debug for Chars {
 
 impl Chars {
     pub(super) fn new(normalizer: Option<BertNormalizer>) -> Self {
-        let mut ascii = [Kind::Word; 128];
-        for (code, kind) in (0..128_u8).zip(&mut ascii) {
-            *kind = page_entry(normalizer, char::from(code)).0;
-        }
         let pages = std::iter::repeat_with(OnceLock::new).take(PAGES).collect();
-        Self { normalizer, ascii, pages }
-    }
-
-    /// What becomes of an ASCII character. One that is `Word` or `Alone` becomes itself, or its lower case.
-    #[inline]
-    pub(super) fn ascii(&self, byte: u8) -> Kind {
-        self.ascii[usize::from(byte & 0x7f)]
+        Self { normalizer, pages }
     }
 
     /// What becomes of a character, and the page that has its text.

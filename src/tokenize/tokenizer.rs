@@ -11,6 +11,7 @@ use super::encoding::Encoding;
 use super::exact::{Cut, Exact, contained};
 use super::fast::Fast;
 use super::limits;
+use super::names::Names;
 use super::options::{EncodeOptions, Side};
 use super::rows::Rows;
 use super::source::{Inputs, Source, View};
@@ -32,7 +33,9 @@ pub struct Tokenizer {
     fast: Option<Fast>,
     /// What gives them else, and what else there is to know: made at once if there is no `fast`.
     exact: OnceLock<Box<Exact>>,
-    /// The definition, for an `exact` that is still to be made.
+    /// What ids are called, if there is a `fast`: made when first asked for. `None`: `exact` must say.
+    names: OnceLock<Option<Box<Names>>>,
+    /// The definition, for what is still to be made of it.
     data: Box<[u8]>,
     template: Template,
     vocab_size: usize,
@@ -72,6 +75,7 @@ impl Tokenizer {
                 Ok(Self {
                     fast: Some(fast),
                     exact: OnceLock::new(),
+                    names: OnceLock::new(),
                     data: data.into(),
                     template,
                     vocab_size: vocabulary.size(),
@@ -92,6 +96,7 @@ impl Tokenizer {
                     pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
                     padding_side: side(&defaults, exact.padding()),
                     exact: OnceLock::from(Box::new(exact)),
+                    names: OnceLock::from(None),
                     defaults,
                     digest: hex(&sha256(data)),
                 })
@@ -143,12 +148,18 @@ impl Tokenizer {
 
     /// The id of a token; `None` if the tokenizer does not have it.
     pub fn token_to_id(&self, token: &str) -> Result<Option<u32>> {
-        Ok(self.exact()?.token_to_id(token))
+        match self.names() {
+            Some(names) => Ok(names.id(token)),
+            None => Ok(self.exact()?.token_to_id(token)),
+        }
     }
 
     /// The token with an id; `None` if there is none.
     pub fn id_to_token(&self, id: u32) -> Result<Option<String>> {
-        Ok(self.exact()?.id_to_token(id))
+        match self.names() {
+            Some(names) => Ok(names.token(id).map(str::to_owned)),
+            None => Ok(self.exact()?.id_to_token(id)),
+        }
     }
 
     /// Encodes texts or pairs, in their order; `stop` is looked at between texts.
@@ -194,7 +205,11 @@ impl Tokenizer {
 
     /// The text that ids stand for. Ids that no token has are left out.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.exact()?.decode(ids, skip_special_tokens).ok_or_else(|| {
+        let text = match self.names() {
+            Some(names) => contained(|| names.decode(ids, skip_special_tokens)).flatten(),
+            None => self.exact()?.decode(ids, skip_special_tokens),
+        };
+        text.ok_or_else(|| {
             Error::input(
                 "the ids cannot be decoded by this tokenizer; check that tokenizer.json is whole",
             )
@@ -211,7 +226,10 @@ impl Tokenizer {
         if Self::decodes_inline(rows) || rayon::current_thread_index().is_none() {
             return rows.iter().map(decode).collect();
         }
-        self.exact()?;
+        // Made before the tasks start, which would each make it.
+        if self.names().is_none() {
+            self.exact()?;
+        }
         rows.par_iter().map(decode).collect()
     }
 
@@ -260,6 +278,14 @@ impl Tokenizer {
         let upstream = detailed || words || self.fast.is_none();
         let exact = if upstream { Some(self.exact()?) } else { None };
         Ok(Plan { fast: self.fast.as_ref(), exact, layout, options, cut, detailed })
+    }
+
+    fn names(&self) -> Option<&Names> {
+        if let Some(names) = self.names.get() {
+            return names.as_deref();
+        }
+        let made = Definition::parse(&self.data).as_ref().and_then(Names::new).map(Box::new);
+        self.names.get_or_init(|| made).as_deref()
     }
 
     /// Two threads may both make it, and one is dropped: no thread waits for another, so that a child forked
