@@ -14,6 +14,7 @@ mod exact;
 mod fast;
 mod names;
 mod pieces;
+mod sentencepiece;
 mod split;
 mod tokenizer;
 mod tokens;
