@@ -61,13 +61,11 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     let symbols = Symbols::new(&vocabulary, model.vocab.ids()?)?;
     let normalize = |text: &str| Some(spaces.normalize(text).into_owned());
     let added = Tokens::new(definition, vocabulary.len(), |token| vocabulary.id(token), normalize)?;
-    let bpe = Bpe::new(&vocabulary, &model.merges.0)?;
+    // If bytes of unknown characters were merged, it would be where the boundaries show those characters.
+    let allowed = |left, right| !symbols.is_byte(left) && !symbols.is_byte(right);
+    let bpe = Bpe::new(&vocabulary, &model.merges.0, allowed)?;
     let mut boundaries = Boundaries::default();
     for (left, right) in &model.merges.0 {
-        // What stands for bytes of unknown characters would be merged where the filter sees those characters.
-        if symbols.is_byte(vocabulary.id(left)?) || symbols.is_byte(vocabulary.id(right)?) {
-            return None;
-        }
         if let Some((left, right)) = left.chars().next_back().zip(right.chars().next()) {
             boundaries.join(point(left), point(right));
         }
