@@ -40,7 +40,60 @@ pub(super) struct Tokens {
     pub(super) normalized: Option<Added>,
 }
 
+/// Where texts may be cut: not inside of an added token.
+#[derive(Debug)]
+pub(super) struct Seams {
+    /// Which two bytes stand side by side in some token: bit `b0 << 8 | b1`.
+    inner: Box<[u64; 1024]>,
+}
+
+impl Seams {
+    /// Characters that are part of no word, whatever stands before them.
+    const AFTER: [char; 8] = [' ', '\n', ',', '.', '，', '。', '、', '।'];
+
+    /// The first place near `from` between a letter and a space or a stop that is in no token, and that
+    /// `apart` says the family may cut too; the text's end if there is none.
+    pub(super) fn cut(&self, text: &str, from: usize, apart: impl Fn(char, char) -> bool) -> usize {
+        const NEAR: usize = 4096;
+        let from = text.ceil_char_boundary(from);
+        let mut before = None;
+        for (at, after) in text[from..].char_indices().take(NEAR) {
+            let at = from + at;
+            if let Some(before) = before.filter(|c: &char| c.is_alphabetic())
+                && Self::AFTER.contains(&after)
+                && !self.is_inner(text.as_bytes()[at - 1], text.as_bytes()[at])
+                && apart(before, after)
+            {
+                return at;
+            }
+            before = Some(after);
+        }
+        text.len()
+    }
+
+    fn is_inner(&self, first: u8, second: u8) -> bool {
+        let pair = usize::from(first) << 8 | usize::from(second);
+        self.inner[pair / 64] >> (pair % 64) & 1 == 1
+    }
+}
+
 impl Tokens {
+    /// A space in the text may be a mark (U+2581) in tokens, which are normalized where their text is.
+    pub(super) fn seams(&self) -> Seams {
+        let mut inner = Box::new([0; 1024]);
+        for token in [&self.raw, &self.normalized].into_iter().flatten().flat_map(|set| &set.tokens)
+        {
+            let content = token.content.as_bytes();
+            let spaced = content.windows(2).map(|pair| (pair[0], pair[1]));
+            let marked = spaced.clone().filter(|pair| pair.1 == 0xe2).map(|pair| (pair.0, b' '));
+            for (first, second) in spaced.chain(marked) {
+                let pair = usize::from(first) << 8 | usize::from(second);
+                inner[pair / 64] |= 1 << (pair % 64);
+            }
+        }
+        Seams { inner }
+    }
+
     /// Reads a definition's added tokens; `None` where upstream would number them otherwise than the file.
     ///
     /// `id_of` looks a token up in the model's vocabulary, `size` is that vocabulary's; `normalize` is what

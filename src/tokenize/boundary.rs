@@ -8,7 +8,10 @@ use super::split::decode;
 /// the right one. Where no merge does that, the parts on both sides are merged on their own: exactly what
 /// becomes of them together, in smaller pieces that text repeats more often.
 #[derive(Debug)]
-pub(super) struct Boundaries(Box<[u64; WORDS]>);
+pub(super) struct Boundaries {
+    ascii: [u128; 128],
+    others: Box<[u64; WORDS]>,
+}
 
 const BITS: u32 = 20;
 const WORDS: usize = 1 << (BITS - 6);
@@ -17,7 +20,7 @@ const PART: u32 = 0x11_0000;
 
 impl Default for Boundaries {
     fn default() -> Self {
-        Self(Box::new([0; WORDS]))
+        Self { ascii: [0; 128], others: Box::new([0; WORDS]) }
     }
 }
 
@@ -25,15 +28,28 @@ impl Boundaries {
     /// Notes a merge of two tokens, which may begin and end inside of a character.
     pub(super) fn insert(&mut self, left: &[u8], right: &[u8]) {
         if let Some((left, right)) = last(left).zip(first(right)) {
-            let (word, bit) = place(left, right);
-            self.0[word] |= bit;
+            self.join(left, right);
         }
     }
 
+    /// Notes that some merge joins two characters.
+    pub(super) fn join(&mut self, left: u32, right: u32) {
+        if let Some(rights) = self.ascii.get_mut(left as usize).filter(|_| right < 128) {
+            *rights |= 1 << right;
+        } else {
+            let (word, bit) = place(left, right);
+            self.others[word] |= bit;
+        }
+    }
+
+    /// Whether some merge may join two characters.
     #[inline]
-    fn joins(&self, left: u32, right: u32) -> bool {
+    pub(super) fn joins(&self, left: u32, right: u32) -> bool {
+        if let Some(rights) = self.ascii.get(left as usize).filter(|_| right < 128) {
+            return rights >> right & 1 == 1;
+        }
         let (word, bit) = place(left, right);
-        self.0[word] & bit != 0
+        self.others[word] & bit != 0
     }
 
     /// The end of the part that `word` begins with: the first place that no merge reaches over.

@@ -87,10 +87,11 @@ pub(super) struct Scratch {
 }
 
 impl Bpe {
-    /// Resolves merges; `None` if one has a token that is not known.
+    /// Resolves merges; `None` if one has a token that is not known, or two that `allowed` does not allow.
     pub(super) fn new(
         vocabulary: &Vocabulary<'_>,
         merges: &[(Text<'_>, Text<'_>)],
+        allowed: impl Fn(u32, u32) -> bool,
     ) -> Option<Self> {
         if merges.len() >= NONE as usize {
             return None;
@@ -102,7 +103,11 @@ impl Bpe {
             // Most vocabularies number their tokens in the order of the merges.
             id = vocabulary.joined(left, right, id + 1)?;
             merged.push(id);
-            pairs.insert(vocabulary.id(left)?, vocabulary.id(right)?, rank);
+            let (left, right) = (vocabulary.id(left)?, vocabulary.id(right)?);
+            if !allowed(left, right) {
+                return None;
+            }
+            pairs.insert(left, right, rank);
         }
         Some(Self { pairs, merged })
     }

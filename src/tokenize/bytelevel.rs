@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::added::Tokens;
+use super::added::{Seams, Tokens};
 use super::boundary::Boundaries;
 use super::bpe::Bpe;
 use super::cache::{SHORT, key_at};
@@ -26,6 +26,7 @@ struct ByteLevel {
     boundaries: Boundaries,
     /// All tokens, if a word that is one is not merged.
     whole: Option<Tokenset>,
+    seams: Seams,
 }
 
 /// The pre-tokenizer.
@@ -51,13 +52,14 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     }
     let normalize = |text: &str| Some(normalized(form, text).into_owned());
     let added = Tokens::new(definition, vocabulary.len(), |token| vocabulary.id(token), normalize)?;
-    let bpe = Bpe::new(&vocabulary, &model.merges.0)?;
+    let bpe = Bpe::new(&vocabulary, &model.merges.0, |_, _| true)?;
     let boundaries = boundaries(&model.merges.0, &alphabet);
     let whole = match model.ignore_merges {
         Some(true) => Some(Tokenset::new(model.vocab.ids()?, &alphabet)?),
         _ => None,
     };
-    Some((Box::new(ByteLevel { form, splits, bytes, bpe, boundaries, whole }), added))
+    let seams = added.seams();
+    Some((Box::new(ByteLevel { form, splits, bytes, bpe, boundaries, whole, seams }), added))
 }
 
 impl Family for ByteLevel {
@@ -95,6 +97,13 @@ impl Family for ByteLevel {
         } else {
             self.pieces(&self.splits.runs, text, work, ids, limit);
         }
+    }
+
+    fn cut(&self, text: &str, from: usize) -> usize {
+        // All patterns end a word after a letter that a space or a stop follows, if normalizing keeps both.
+        self.seams.cut(text, from, |left, _| {
+            self.splits.pattern.is_letter(left) && self.form.is_none_or(|form| form.keeps(left))
+        })
     }
 }
 

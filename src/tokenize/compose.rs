@@ -50,6 +50,11 @@ impl Form {
         Cow::Owned(made)
     }
 
+    /// Whether the character stays as it is, whatever stands before it.
+    pub(super) fn keeps(self, c: char) -> bool {
+        self.is_fixed(self.fixed_points(), c)
+    }
+
     fn same(self, part: &str) -> bool {
         match self {
             Self::Nfc => part.nfc().map(|(c, _)| c).eq(part.chars()),

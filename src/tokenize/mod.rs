@@ -20,6 +20,7 @@ mod names;
 mod options;
 mod pieces;
 mod rows;
+mod sentencepiece;
 mod source;
 mod split;
 mod template;

@@ -1,4 +1,4 @@
-use super::cache::ID_LIMIT;
+use super::cache::{ID_LIMIT, SHORT, key};
 use super::definition::{Model, Text};
 
 /// Ids of BPE models are below this, so that two of them and a rank fit one word (see `bpe`).
@@ -10,13 +10,22 @@ const _: () = assert!(1 << ID_BITS <= ID_LIMIT);
 pub(super) struct Vocabulary<'a> {
     by_id: Vec<Option<&'a str>>,
     count: usize,
-    /// Open addressing in slots of `hash | id`.
-    slots: Box<[u64]>,
+    /// Open addressing.
+    slots: Box<[Slot]>,
     shift: u32,
 }
 
-const FREE: u64 = u64::MAX;
-const ID: u64 = (1 << ID_BITS) - 1;
+/// Short tokens by value: a look-up then needs one place of memory, where it costs most.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    key: Key,
+    id: u32,
+}
+
+/// Up to 15 bytes and their number, or a hash and [`LONG`]; in halves, so that a slot has 24 bytes.
+type Key = [u64; 2];
+const FREE: Key = [0; 2];
+const LONG: u64 = u64::MAX;
 
 impl<'a> Vocabulary<'a> {
     /// `None` if the model's merges are not upstream's plain ones, or if two tokens share a text or an id.
@@ -33,7 +42,7 @@ impl<'a> Vocabulary<'a> {
 
     fn of(tokens: &'a [(Text<'_>, u32)]) -> Option<Self> {
         let bits = (tokens.len() * 2).next_power_of_two().trailing_zeros().max(4);
-        let slots = vec![FREE; 1 << bits].into_boxed_slice();
+        let slots = vec![Slot { key: FREE, id: 0 }; 1 << bits].into_boxed_slice();
         let by_id = Vec::with_capacity(tokens.len());
         let mut vocabulary = Self { by_id, count: tokens.len(), slots, shift: 64 - bits };
         for (text, id) in tokens {
@@ -44,19 +53,18 @@ impl<'a> Vocabulary<'a> {
 
     fn insert(&mut self, text: &'a str, id: u32) -> Option<()> {
         let index = id as usize;
-        // The highest is left out: a slot with it could be mistaken for a free one.
-        if u64::from(id) >= ID {
+        if text.is_empty() || id >= 1 << ID_BITS {
             return None;
         }
         if self.by_id.len() <= index {
             self.by_id.resize(index + 1, None);
         }
-        let hash = hash(text.as_bytes());
-        let (found, at) = self.find(text, hash);
+        let key = key_of(text);
+        let (found, at) = self.find(text, key);
         if found.is_some() || self.by_id[index].replace(text).is_some() {
             return None;
         }
-        self.slots[at] = hash & !ID | u64::from(id);
+        self.slots[at] = Slot { key, id };
         Some(())
     }
 
@@ -65,7 +73,7 @@ impl<'a> Vocabulary<'a> {
     }
 
     pub(super) fn id(&self, text: &str) -> Option<u32> {
-        self.find(text, hash(text.as_bytes())).0
+        if text.is_empty() { None } else { self.find(text, key_of(text)).0 }
     }
 
     /// The id of `left` and `right` put together, which `guess` may be.
@@ -85,23 +93,30 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// The id of `text`, and its slot or the one that it would take.
-    fn find(&self, text: &str, hash: u64) -> (Option<u32>, usize) {
+    fn find(&self, text: &str, key: Key) -> (Option<u32>, usize) {
         let mask = self.slots.len() - 1;
-        let mut at = (hash >> self.shift) as usize;
+        let mut at = (fold(fold(key[0]) ^ key[1]) >> self.shift) as usize;
         loop {
             let slot = self.slots[at];
-            if slot == FREE {
+            if slot.key == FREE {
                 return (None, at);
             }
-            if slot & !ID == hash & !ID {
-                let id = (slot & ID) as u32;
-                if self.by_id[id as usize] == Some(text) {
-                    return (Some(id), at);
-                }
+            if slot.key == key && (key[1] != LONG || self.by_id[slot.id as usize] == Some(text)) {
+                return (Some(slot.id), at);
             }
             at = (at + 1) & mask;
         }
     }
+}
+
+/// The key of a text that is not empty.
+#[inline]
+fn key_of(text: &str) -> Key {
+    if text.len() > SHORT {
+        return [hash(text.as_bytes()), LONG];
+    }
+    let key = key(text.as_bytes());
+    [key as u64, (key >> 64) as u64]
 }
 
 /// Hashes bytes, eight at a time. Keys are a model file's, whose author gains nothing by collisions.
@@ -120,6 +135,6 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
 
 #[inline]
 fn fold(state: u64) -> u64 {
-    let product = u128::from(state) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+    let product = u128::from(state ^ 0x8ebc_6af0_9c88_c6e3) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
     product as u64 ^ (product >> 64) as u64
 }

@@ -8,3 +8,4 @@ mod scan;
 pub(super) use classes::decode;
 pub(super) use pattern::Pattern;
 pub(super) use runs::Runs;
+pub(super) use scan::letters_end;

@@ -160,6 +160,10 @@ impl Pattern {
             && (self.symbols == NOT_WORDS || self.symbols == NOT_MARKED && marks_are_words)
     }
 
+    pub(in crate::tokenize) fn is_letter(&self, c: char) -> bool {
+        self.classes.of(c.into()) & LETTER != 0
+    }
+
     #[inline]
     pub(super) fn is_symbol(&self, class: u8) -> bool {
         (class & self.symbols.kind == 0) == self.symbols.negated

@@ -256,7 +256,7 @@ fn contraction(text: &[u8], at: usize, fold: bool) -> Option<usize> {
 
 /// The end of the ASCII letters from `at`.
 #[inline]
-fn letters_end(text: &[u8], mut at: usize) -> usize {
+pub(in crate::tokenize) fn letters_end(text: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = text.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()) {
         let count = leading(letters(u64::from_le_bytes(chunk)));
         at += count;
