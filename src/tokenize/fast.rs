@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use super::added::{Section, Tokens};
 use super::cache::{Cache, Pool};
 use super::definition::Definition;
-use super::wordpiece;
+use super::{unigram, wordpiece};
 
 /// Bytes of text for each token that is wanted, at the first try: enough for most texts of most languages.
 const BYTES_PER_TOKEN: usize = 6;
@@ -47,6 +47,9 @@ pub(super) struct Work {
     pub(super) cache: Cache,
     /// A normalized word.
     pub(super) bytes: Vec<u8>,
+    /// Normalized text.
+    pub(super) text: String,
+    pub(super) lattice: unigram::Lattice,
 }
 
 /// A definition that a family covers.
@@ -62,7 +65,7 @@ pub(super) struct Fast {
 impl Fast {
     /// `None` where no family covers the definition.
     pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
-        let (family, added) = wordpiece::load(definition)?;
+        let (family, added) = wordpiece::load(definition).or_else(|| unigram::load(definition))?;
         let mut sets = added.raw.iter().chain(&added.normalized);
         let can_cut = !sets.any(|set| set.inside(b' '));
         Some(Self { family, added, can_cut, work: Pool::default() })

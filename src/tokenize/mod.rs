@@ -12,6 +12,7 @@ mod names;
 mod pieces;
 mod tokenizer;
 mod tokens;
+mod unigram;
 mod wordpiece;
 
 pub use tokenizer::{EncodeOptions, Tokenizer};
