@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use serde::Deserialize;
 use serde_json::Value;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -55,7 +56,7 @@ impl Charsmap {
     /// `None` for a map that a look-up could leave, or that has keys beginning with a space.
     pub(super) fn new(definition: &Value) -> Option<Self> {
         // The crate says whether a map is well formed, and keeps what it has read to itself.
-        serde_json::from_value::<spm_precompiled::Precompiled>(definition.clone()).ok()?;
+        spm_precompiled::Precompiled::deserialize(definition).ok()?;
         let data = base64(definition.get("precompiled_charsmap")?.as_str()?)?;
         let (size, data) = data.split_first_chunk::<4>()?;
         let (units, text) = data.split_at_checked(u32::from_le_bytes(*size) as usize / 4 * 4)?;
