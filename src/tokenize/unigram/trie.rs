@@ -7,8 +7,8 @@
 const NO_ID: u32 = (1 << ID_BITS) - 1;
 const ID_BITS: u32 = 24;
 const BASE_BITS: u32 = 24;
-/// Free slots that are tried before those before them are given up.
-const TRIES: usize = 64;
+/// Places that are tried before all that are free before them are given up.
+const TRIES: usize = 256;
 
 /// Sixteen bytes, so that four share a cache line.
 #[derive(Clone, Copy)]
@@ -68,7 +68,16 @@ impl Trie {
             let rest = || a.codes(&text).cmp(b.codes(&text)).then(a.id.cmp(&b.id));
             a.head.cmp(&b.head).then_with(rest)
         });
-        Some(Self { codes, nodes: Builder::default().build(&keys, &text, pieces)? })
+        // In the order of the keys, so that all of them are read from the first to the last at each depth.
+        let mut sorted = Vec::with_capacity(text.len());
+        for key in &mut keys {
+            let start = sorted.len() as u32;
+            sorted.extend_from_slice(key.codes(&text));
+            key.start = start;
+        }
+        let nodes = Vec::with_capacity(text.len());
+        let builder = Builder { nodes, ..Builder::default() };
+        Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)? })
     }
 
     /// The code of a character, 0 for one that no piece has.
@@ -223,25 +232,24 @@ impl Builder {
         }
     }
 
-    /// Where children with these codes can count from, `first` being the smallest.
+    /// Where children with these codes can count from, `first` being the smallest: 64 places are tried at once.
     fn base(&mut self, first: u16, children: &[(u16, usize)]) -> Option<usize> {
         let first = usize::from(first);
-        let mut node = self.from.max(first + 1);
-        for tries in 0.. {
-            while bit(&self.taken, node) {
-                let full = !self.taken.get(node / 64).copied().unwrap_or_default() >> (node % 64);
-                node += if full == 0 { 64 - node % 64 } else { full.trailing_zeros() as usize };
+        let start = self.from.max(first + 1) - first;
+        for base in (start..1 << BASE_BITS).step_by(64) {
+            let free = |places: u64, &(code, _): &(u16, usize)| {
+                let free = places & !window(&self.taken, base + usize::from(code));
+                if free == 0 { None } else { Some(free) }
+            };
+            let Some(places) = children.iter().try_fold(!window(&self.bases, base), free) else {
+                continue;
+            };
+            let base = base + places.trailing_zeros() as usize;
+            if base - start > TRIES {
+                self.from = base + first;
             }
-            let base = node - first;
-            let free = |&(code, _): &(u16, usize)| !bit(&self.taken, base + usize::from(code));
-            if !bit(&self.bases, base) && children.iter().all(free) {
-                if tries > TRIES {
-                    self.from = node;
-                }
-                set(&mut self.bases, base);
-                return (base < 1 << BASE_BITS).then_some(base);
-            }
-            node += 1;
+            set(&mut self.bases, base);
+            return Some(base);
         }
         None
     }
@@ -249,13 +257,17 @@ impl Builder {
     fn take(&mut self, node: usize) {
         set(&mut self.taken, node);
         if node >= self.nodes.len() {
-            self.nodes.resize((node + 1).next_power_of_two(), Node::FREE);
+            self.nodes.resize((node + 1).next_multiple_of(4096), Node::FREE);
         }
     }
 }
 
-fn bit(bits: &[u64], at: usize) -> bool {
-    bits.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+/// The 64 bits from `at` on.
+#[inline]
+fn window(bits: &[u64], at: usize) -> u64 {
+    let word = |index: usize| bits.get(index).copied().unwrap_or_default();
+    let (low, high) = (word(at / 64), word(at / 64 + 1));
+    low >> (at % 64) | high << 1 << (63 - at % 64)
 }
 
 fn set(bits: &mut Vec<u64>, at: usize) {
