@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use super::added::{Section, Tokens};
 use super::cache::{Cache, Pool};
 use super::definition::Definition;
-use super::{bpe, bytelevel, sentencepiece, wordpiece};
+use super::{bpe, bytelevel, sentencepiece, unigram, wordpiece};
 
 /// Bytes of text for each token that is wanted, at the first try: enough for most texts of most languages.
 const BYTES_PER_TOKEN: usize = 6;
@@ -50,6 +50,7 @@ pub(super) struct Work {
     /// Normalized text.
     pub(super) text: String,
     pub(super) merge: bpe::Scratch,
+    pub(super) lattice: unigram::Lattice,
 }
 
 /// A definition that a family covers.
@@ -67,7 +68,8 @@ impl Fast {
     pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
         let (family, added) = wordpiece::load(definition)
             .or_else(|| bytelevel::load(definition))
-            .or_else(|| sentencepiece::load(definition))?;
+            .or_else(|| sentencepiece::load(definition))
+            .or_else(|| unigram::load(definition))?;
         let mut sets = added.raw.iter().chain(&added.normalized);
         let can_cut = !sets.any(|set| set.inside(b' '));
         Some(Self { family, added, can_cut, work: Pool::default() })

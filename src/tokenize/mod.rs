@@ -28,6 +28,7 @@ mod tokenizer;
 mod tokens;
 mod tokenset;
 mod truncate;
+mod unigram;
 mod vocabulary;
 mod wordpiece;
 

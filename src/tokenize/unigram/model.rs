@@ -1,0 +1,204 @@
+//! The pieces of highest score, as `tokenizers` 0.23.2 finds them (`models/unigram/model.rs`, `encode_optimized`).
+//!
+//! Scores are summed in `f64` from the start of a pre-token, in upstream's order: other sums would round
+//! otherwise, and then pieces of equal score could win that lose upstream.
+
+use super::trie::Trie;
+use crate::tokenize::cache::ID_LIMIT;
+use crate::tokenize::definition::Model as Definition;
+
+/// Below the lowest score by this much is what an unknown character costs.
+const UNKNOWN_PENALTY: f64 = 10.0;
+/// Scores are at most this far from zero, so that no sum of them overflows.
+const SCORE_LIMIT: f64 = 1e200;
+/// Characters after which a place that no piece spans ends a part, which is then read back.
+const PART: usize = 64;
+/// Places that are kept allocated between texts.
+const KEPT: usize = 1 << 14;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    trie: Trie,
+    unknown: u32,
+    unknown_score: f64,
+    /// Ids of `<0x00>` to `<0xFF>`, if characters without a piece become bytes.
+    bytes: Option<Box<[Option<u32>; 256]>>,
+}
+
+/// The best way to a place between characters.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    score: f64,
+    /// Where the last piece starts.
+    start: u32,
+    id: u32,
+}
+
+const UNREACHED: Place = Place { score: f64::NEG_INFINITY, start: 0, id: 0 };
+
+/// A pre-token and the ways through it.
+#[derive(Debug, Default)]
+pub(crate) struct Lattice {
+    chars: Vec<char>,
+    codes: Vec<u16>,
+    /// One more than there are characters.
+    places: Vec<Place>,
+    /// Start and id of pieces, the last first.
+    path: Vec<(u32, u32)>,
+}
+
+impl Lattice {
+    /// Starts a new pre-token.
+    pub(super) fn clear(&mut self) {
+        if self.places.capacity() > KEPT {
+            *self = Self::default();
+        }
+        self.chars.clear();
+        self.codes.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.codes.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, c: char, model: &Model) {
+        self.chars.push(c);
+        self.codes.push(model.trie.code(c));
+    }
+}
+
+impl Model {
+    /// `None` for a model that is not of this family, or that upstream could fail on.
+    pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
+        let vocab = definition.vocab.scores()?;
+        let of_others = definition.dropout.is_some()
+            || definition.unk_token.is_some()
+            || !definition.merges.0.is_empty();
+        if definition.kind != "Unigram" || of_others || vocab.len() >= ID_LIMIT as usize {
+            return None;
+        }
+        let unknown = definition.unk_id.filter(|&id| id < vocab.len())? as u32;
+        let pieces: Vec<(&str, f64)> =
+            vocab.iter().map(|(text, score)| (&**text, *score)).collect();
+        if pieces.iter().any(|(_, score)| score.abs() > SCORE_LIMIT) {
+            return None;
+        }
+        let lowest = pieces.iter().map(|&(_, score)| score).fold(f64::INFINITY, f64::min);
+        let mut model = Self {
+            trie: Trie::new(&pieces)?,
+            unknown,
+            unknown_score: lowest - UNKNOWN_PENALTY,
+            bytes: None,
+        };
+        if definition.byte_fallback == Some(true) {
+            let id = |byte: usize| model.id(&format!("<0x{byte:02X}>"));
+            model.bytes = Some(Box::new(std::array::from_fn(id)));
+        }
+        Some(model)
+    }
+
+    pub(super) fn id(&self, piece: &str) -> Option<u32> {
+        self.trie.id(piece.chars().map(|c| self.trie.code(c)))
+    }
+
+    /// Appends the ids of the pre-token in `lattice`; may stop once `ids` has `limit` or more.
+    pub(super) fn encode(&self, lattice: &mut Lattice, ids: &mut Vec<u32>, limit: usize) {
+        let Lattice { chars, codes, places, path } = lattice;
+        let codes = &codes[..];
+        places.clear();
+        places.resize(codes.len() + 1, UNREACHED);
+        places[0].score = 0.0;
+        let mut pending = None; // where unknown characters began that may go on
+        let (mut part, mut reach) = (0, 0);
+        for start in 0..codes.len() {
+            if start == reach && start - part >= PART {
+                read_back(places, part, start, path);
+                self.append(chars, path, &mut pending, ids);
+                if ids.len() >= limit {
+                    return;
+                }
+                part = start;
+            }
+            let before = places[start].score;
+            let mut single = false;
+            let mut reached = start + 1;
+            self.trie.prefixes(&codes[start..], |length, id, score| {
+                single |= length == 1;
+                reached = start + length;
+                arrive(places, start, reached, before + score, id);
+            });
+            if !single {
+                arrive(places, start, start + 1, before + self.unknown_score, self.unknown);
+            }
+            reach = reach.max(reached);
+        }
+        read_back(places, part, codes.len(), path);
+        self.append(chars, path, &mut pending, ids);
+        if let Some(start) = pending {
+            self.append_unknown(&chars[start as usize..], ids);
+        }
+    }
+
+    /// Appends the ids of a path. Unknown characters that stand together are looked up together.
+    fn append(
+        &self,
+        chars: &[char],
+        path: &mut Vec<(u32, u32)>,
+        pending: &mut Option<u32>,
+        ids: &mut Vec<u32>,
+    ) {
+        for (start, id) in path.drain(..).rev() {
+            if id == self.unknown {
+                pending.get_or_insert(start);
+                continue;
+            }
+            if let Some(first) = pending.take() {
+                self.append_unknown(&chars[first as usize..start as usize], ids);
+            }
+            ids.push(id);
+        }
+    }
+
+    fn append_unknown(&self, chars: &[char], ids: &mut Vec<u32>) {
+        if let Some(id) = self.trie.id(chars.iter().map(|&c| self.trie.code(c))) {
+            return ids.push(id);
+        }
+        if let Some(bytes) = &self.bytes {
+            let before = ids.len();
+            let mut known = true;
+            for c in chars {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    match bytes[usize::from(byte)] {
+                        Some(id) => ids.push(id),
+                        None => known = false,
+                    }
+                }
+            }
+            if known {
+                return;
+            }
+            ids.truncate(before);
+        }
+        ids.push(self.unknown);
+    }
+}
+
+/// A later way to a place must be better than the earlier ones.
+#[inline]
+fn arrive(places: &mut [Place], start: usize, end: usize, score: f64, id: u32) {
+    let place = &mut places[end];
+    if score > place.score {
+        *place = Place { score, start: start as u32, id };
+    }
+}
+
+/// Lists the pieces of the best way from `part` to `end`, the last first.
+fn read_back(places: &[Place], part: usize, mut end: usize, path: &mut Vec<(u32, u32)>) {
+    path.clear();
+    while end > part {
+        let Place { start, id, .. } = places[end];
+        path.push((start, id));
+        end = start as usize;
+    }
+}

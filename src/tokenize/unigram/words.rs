@@ -1,0 +1,269 @@
+//! A section of a text, word by word.
+
+use super::charsmap::Context;
+use super::normalizer::Normalizer;
+use super::split::{Prepend, Split};
+use super::{Unigram, Work};
+use crate::tokenize::cache::{SHORT, key_at};
+
+/// The ASCII characters, all below `!`, that end a word as a space does.
+#[derive(Debug)]
+pub(super) struct Separators([bool; 33]);
+
+impl Separators {
+    /// Those of text that is yet to be normalized.
+    pub(super) fn raw(normalizer: &Normalizer, split: &Split) -> Self {
+        let ends = |c: char| {
+            let text = normalizer.separator(c).unwrap_or_default();
+            match split {
+                Split::Words(_) => !text.is_empty() && text.chars().all(char::is_whitespace),
+                _ => text == " ",
+            }
+        };
+        Self(std::array::from_fn(|byte| ends(char::from(byte as u8))))
+    }
+
+    /// Those of normalized text.
+    pub(super) fn normalized(split: &Split) -> Self {
+        let ends = |c: char| c == ' ' || matches!(split, Split::Words(_)) && c.is_whitespace();
+        Self(std::array::from_fn(|byte| ends(char::from(byte as u8))))
+    }
+
+    #[inline]
+    fn has(&self, byte: u8) -> bool {
+        byte == b' ' || self.0.get(usize::from(byte)).is_some_and(|&has| has)
+    }
+
+    /// Whether a word ends at `at`. The second half of CR LF is no end: the two are one grapheme.
+    #[inline]
+    fn at(&self, text: &[u8], at: usize) -> bool {
+        self.has(text[at])
+            && !(text[at] == b'\n' && at > 0 && text[at - 1] == b'\r' && !self.has(b'\r'))
+    }
+
+    /// Where the word that begins at `start` ends.
+    #[inline]
+    fn end(&self, text: &[u8], start: usize) -> usize {
+        const ONES: u64 = u64::MAX / 255;
+        let mut at = start;
+        loop {
+            let eight = text.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+            let Some(bytes) = eight.map(u64::from_le_bytes) else { break };
+            // The lowest byte that is below `!` sets its highest bit; those above it may do so too.
+            let low = bytes.wrapping_sub(0x21 * ONES) & !bytes & 0x80 * ONES;
+            if low == 0 {
+                at += 8;
+                continue;
+            }
+            at += low.trailing_zeros() as usize / 8;
+            if self.at(text, at) {
+                return at;
+            }
+            at += 1;
+        }
+        while at < text.len() && !self.at(text, at) {
+            at += 1;
+        }
+        at
+    }
+}
+
+/// The encoding of one section.
+pub(super) struct Words<'a> {
+    pub(super) family: &'a Unigram,
+    /// `None` for text that is already normalized.
+    pub(super) steps: Option<&'a Normalizer>,
+    /// Words of text and of normalized text must not meet in one cache.
+    pub(super) cached: bool,
+    pub(super) ids: &'a mut Vec<u32>,
+    /// No more are needed than make `ids` this long.
+    pub(super) limit: usize,
+    pub(super) work: &'a mut Work,
+}
+
+/// What stands before a word where spaces become marks.
+#[derive(Clone, Copy)]
+struct Before {
+    spaces: usize,
+    /// Whether a word that no space stands before, the first one, is marked all the same.
+    marked: bool,
+}
+
+impl Words<'_> {
+    /// Appends the ids of a section.
+    pub(super) fn encode(mut self, text: &str, at_start: bool) {
+        let family = self.family;
+        let separators = if self.steps.is_some() { &family.raw } else { &family.normalized };
+        let marked = family.split.marker().is_some_and(|marker| marker.begins(at_start));
+        let mut before = Before { spaces: 0, marked };
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.ids.len() >= self.limit {
+                return;
+            }
+            if separators.at(bytes, at) {
+                before.spaces += 1;
+                at += 1;
+            } else {
+                at = self.word(text, at, separators.end(bytes, at), &mut before);
+            }
+        }
+        if matches!(family.split, Split::Marks(_)) {
+            self.marks(self.collapsed(before.spaces));
+        }
+    }
+
+    /// Appends the ids of a section that is not divided.
+    pub(super) fn whole(self, text: &str, at_start: bool) {
+        let Some(first) = text.chars().next() else { return };
+        let lattice = &mut self.work.lattice;
+        lattice.clear();
+        let marker = self.family.split.marker();
+        if let Some(marker) = marker.filter(|marker| marker.begins(at_start))
+            && first != ' '
+            && first != marker.mark
+        {
+            lattice.push(marker.mark, &self.family.model);
+        }
+        for c in text.chars() {
+            let mark = marker.filter(|_| c == ' ').map(|marker| marker.mark);
+            lattice.push(mark.unwrap_or(c), &self.family.model);
+        }
+        self.family.model.encode(lattice, self.ids, self.limit);
+    }
+
+    /// Appends the ids of the word from `start` to `end`, and answers where it ended: later, if it could not be
+    /// told without what follows.
+    #[inline]
+    fn word(&mut self, text: &str, start: usize, end: usize, before: &mut Before) -> usize {
+        let words = matches!(self.family.split, Split::Words(_));
+        let known = self.cached && (words || before.spaces > 0 || before.marked);
+        if known {
+            let length = self.ids.len();
+            if !words && before.spaces > 1 {
+                self.marks(self.collapsed(before.spaces) - 1);
+            }
+            let (cache, bytes) = (&self.work.cache, text.as_bytes());
+            let short = end - start <= SHORT
+                && cache.append_short(key_at(bytes, start, end - start), self.ids);
+            if short || cache.append_long(&bytes[start..end], self.ids) {
+                before.spaces = 0;
+                return end;
+            }
+            self.ids.truncate(length);
+        }
+        self.new_word(text, start, end, before, known)
+    }
+
+    /// As [`Words::word`], of a word that is not in the cache, which is put there if `remember`.
+    fn new_word(
+        &mut self,
+        text: &str,
+        start: usize,
+        mut end: usize,
+        before: &mut Before,
+        remember: bool,
+    ) -> usize {
+        let mut buffer = std::mem::take(&mut self.work.text);
+        buffer.clear();
+        let mut context = Context::default();
+        let word = match self.steps {
+            Some(steps) if !steps.is_plain(&text[start..end]) => {
+                (end, context) = steps.word_at(text, start, end, &mut buffer);
+                &*buffer
+            }
+            _ => &text[start..end],
+        };
+        let mut length = self.ids.len();
+        let alike = match &self.family.split {
+            Split::Marks(marker) => {
+                length +=
+                    self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
+                self.marked_words(word, before);
+                !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark)
+            }
+            _ => {
+                self.spaced_words(word);
+                true
+            }
+        };
+        // What is left off at the limit is not known.
+        if remember && alike && !context.left && !context.right && self.ids.len() < self.limit {
+            self.work.cache.put(text[start..end].as_bytes(), &self.ids[length..]);
+        }
+        self.work.text = buffer;
+        end
+    }
+
+    /// Appends the ids of normalized text of which white space is removed.
+    fn spaced_words(&mut self, text: &str) {
+        let marker = self.family.split.marker();
+        for word in text.split(char::is_whitespace).filter(|word| !word.is_empty()) {
+            let marked = marker.is_some_and(|marker| {
+                marker.prepend == Prepend::Always && !word.starts_with(marker.mark)
+            });
+            self.pre_tokens(word, marked);
+            if self.ids.len() >= self.limit {
+                return;
+            }
+        }
+    }
+
+    /// Appends the ids of normalized text of which spaces become marks.
+    fn marked_words(&mut self, text: &str, before: &mut Before) {
+        for (index, word) in text.split(' ').enumerate() {
+            before.spaces += usize::from(index > 0);
+            if word.is_empty() {
+                continue;
+            }
+            let mark = self.family.split.marker().map(|marker| marker.mark);
+            let first = before.marked && !word.chars().next().is_some_and(|c| Some(c) == mark);
+            self.marks(self.collapsed(before.spaces).saturating_sub(1));
+            self.pre_tokens(word, before.spaces > 0 || first);
+            before.spaces = 0;
+            if self.ids.len() >= self.limit {
+                return;
+            }
+        }
+    }
+
+    /// How many spaces are left of these.
+    fn collapsed(&self, spaces: usize) -> usize {
+        let collapses = self.steps.is_some_and(|steps| steps.collapse.is_some());
+        if collapses { spaces.min(1) } else { spaces }
+    }
+
+    /// Appends the ids of marks that stand alone.
+    fn marks(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.ids.len() >= self.limit {
+                return;
+            }
+            self.ids.extend_from_slice(&self.family.mark_ids);
+        }
+    }
+
+    /// Appends the ids of a word that has no space, with a mark before it if `marked`.
+    fn pre_tokens(&mut self, word: &str, marked: bool) {
+        let Unigram { model, split, .. } = self.family;
+        let lattice = &mut self.work.lattice;
+        let marker = split.marker();
+        lattice.clear();
+        if let Some(marker) = marker.filter(|_| marked) {
+            lattice.push(marker.mark, model);
+        }
+        let divider = marker.filter(|marker| marker.split).map(|marker| marker.mark);
+        for c in word.chars() {
+            if Some(c) == divider && !lattice.is_empty() {
+                model.encode(lattice, self.ids, self.limit);
+                if self.ids.len() >= self.limit {
+                    return;
+                }
+                lattice.clear();
+            }
+            lattice.push(c, model);
+        }
+        model.encode(lattice, self.ids, self.limit);
+    }
+}
