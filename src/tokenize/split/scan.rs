@@ -8,7 +8,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Upstream's regex engine gives up on a run of white space of so many characters (its stack holds a million
 /// places to come back to): the rest of the text is then one piece.
-const BLANKS: usize = 999_998;
+const BLANKS: usize = 999_999;
 
 impl Pattern {
     /// The end of the piece that begins at `at`, which is before the text's end.
@@ -33,7 +33,7 @@ impl Pattern {
 
     /// Whether upstream drops the piece from `at` to the text's end.
     pub(in crate::tokenize) fn drops(&self, text: &[u8], at: usize) -> bool {
-        self.drops && text.len() - at > BLANKS && self.gives_up(text, at)
+        self.drops && text.len() - at >= BLANKS && self.gives_up(text, at)
     }
 
     /// ASCII letters up to another ASCII character, with a space before them or not: most of most texts.
@@ -223,11 +223,11 @@ impl Pattern {
         }
     }
 
-    /// Whether the white space at `at` is more than upstream's engine can take.
+    /// Whether white space begins at `at` that is more than upstream's engine can take.
     fn gives_up(&self, text: &[u8], at: usize) -> bool {
-        let (class, length) = self.classes.at(text, at);
-        let end = self.run(text, at, SPACE);
-        class & SPACE != 0 && end - at > length && self.blanks_end(text, at) > end
+        let blanks = &text[at..self.run(text, at, SPACE)];
+        let newline = self.newlines && blanks.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+        !newline && str::from_utf8(blanks).is_ok_and(|blanks| blanks.chars().count() >= BLANKS)
     }
 }
 
