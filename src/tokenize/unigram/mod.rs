@@ -9,6 +9,8 @@ mod charsmap;
 mod model;
 mod normalizer;
 mod split;
+#[cfg(test)]
+mod tests;
 mod trie;
 mod words;
 
@@ -60,7 +62,8 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     let first = split.marker().is_some_and(|marker| marker.prepend == Prepend::First);
     // Whether a word is the first upstream tells by where its first character came from, which is followed here
     // only through steps that keep the first one, and not into sections of what one character became.
-    let followed = !normalizer.moves_first() && (added.normalized.is_none() || normalizer.is_empty());
+    let followed =
+        !normalizer.moves_first() && (added.normalized.is_none() || normalizer.is_empty());
     if first && !followed {
         return None;
     }
@@ -83,7 +86,14 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
 }
 
 impl Family for Unigram {
-    fn encode(&self, text: &str, at_start: bool, work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+    fn encode(
+        &self,
+        text: &str,
+        at_start: bool,
+        work: &mut Work,
+        ids: &mut Vec<u32>,
+        limit: usize,
+    ) {
         let stripped = self.normalizer.stripped(text);
         // Upstream asks where the first character of the text stood.
         let at_start = at_start && text.starts_with(stripped);

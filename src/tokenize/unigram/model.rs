@@ -79,7 +79,8 @@ impl Model {
             return None;
         }
         let unknown = definition.unk_id.filter(|&id| id < vocab.len())? as u32;
-        let pieces: Vec<(&str, f64)> = vocab.iter().map(|(text, score)| (&**text, *score)).collect();
+        let pieces: Vec<(&str, f64)> =
+            vocab.iter().map(|(text, score)| (&**text, *score)).collect();
         if pieces.iter().any(|(_, score)| score.abs() > SCORE_LIMIT) {
             return None;
         }

@@ -229,9 +229,7 @@ impl Normalizer {
             let alone = if c.is_ascii() { self.separator(c) } else { None };
             alone.is_some_and(|text| !text.is_empty() && text.trim_start().is_empty())
         };
-        let vanishes = |step: &Step| {
-            matches!(step, Step::Text(_, content) if content.trim_end() != content || content.is_empty())
-        };
+        let vanishes = |step: &Step| matches!(step, Step::Text(_, content) if content.trim_end() != content || content.is_empty());
         let kept = text.trim_end_matches(blank);
         let mut last = kept.chars().rev();
         let Some(c) = last.next() else { return Some(kept) };
@@ -307,7 +305,9 @@ fn regex(pattern: &str, content: &str) -> Option<Step> {
     }
     while let Some(c) = chars.next() {
         let known = match c {
-            '\\' => matches!(chars.next()?, 'p' | 'P' | 's' | 'd' | 'w' | 't' | 'n' | 'r' | 'u' | 'x'),
+            '\\' => {
+                matches!(chars.next()?, 'p' | 'P' | 's' | 'd' | 'w' | 't' | 'n' | 'r' | 'u' | 'x')
+            }
             '&' | '~' | '#' | '(' | ')' | '|' | '*' | '+' | '?' | '.' => false,
             _ => true,
         };

@@ -180,12 +180,7 @@ struct Branch {
 }
 
 impl Builder {
-    fn build(
-        mut self,
-        keys: &[Key],
-        text: &[u16],
-        pieces: &[(&str, f64)],
-    ) -> Option<Box<[Node]>> {
+    fn build(mut self, keys: &[Key], text: &[u16], pieces: &[(&str, f64)]) -> Option<Box<[Node]>> {
         self.take(0);
         let mut branches = vec![Branch { node: 0, depth: 0, keys: 0..keys.len() }];
         let mut children = Vec::new();

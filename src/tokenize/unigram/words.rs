@@ -178,7 +178,8 @@ impl Words<'_> {
         let mut length = self.ids.len();
         let alike = match &self.family.split {
             Split::Marks(marker) => {
-                length += self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
+                length +=
+                    self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
                 self.marked_words(word, before);
                 !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark)
             }
