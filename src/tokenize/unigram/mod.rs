@@ -9,6 +9,8 @@ mod charsmap;
 mod model;
 mod normalizer;
 mod split;
+#[cfg(test)]
+mod tests;
 mod trie;
 mod words;
 

@@ -305,7 +305,9 @@ fn regex(pattern: &str, content: &str) -> Option<Step> {
     }
     while let Some(c) = chars.next() {
         let known = match c {
-            '\\' => matches!(chars.next()?, 'p' | 'P' | 's' | 'd' | 'w' | 't' | 'n' | 'r'),
+            '\\' => {
+                matches!(chars.next()?, 'p' | 'P' | 's' | 'd' | 'w' | 't' | 'n' | 'r' | 'u' | 'x')
+            }
             '&' | '~' | '#' | '(' | ')' | '|' | '*' | '+' | '?' | '.' => false,
             _ => true,
         };

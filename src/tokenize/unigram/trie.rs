@@ -175,44 +175,40 @@ struct Builder {
 /// Keys that begin with the same codes, and the node that these lead to.
 struct Branch {
     node: usize,
+    depth: usize,
     keys: std::ops::Range<usize>,
 }
 
 impl Builder {
     fn build(mut self, keys: &[Key], text: &[u16], pieces: &[(&str, f64)]) -> Option<Box<[Node]>> {
-        let mut branches = vec![Branch { node: 0, keys: 0..keys.len() }];
         self.take(0);
-        let (mut next, mut children) = (Vec::new(), Vec::new());
-        // Level by level, so that the nodes of short prefixes, which all texts visit, stand together.
-        for depth in 0.. {
-            for branch in branches.drain(..) {
-                children.clear();
-                self.children(&keys[branch.keys.clone()], text, depth, &mut children);
-                let Some(&(first, _)) = children.first() else { continue };
-                let base = if depth == 0 { 0 } else { self.base(first, &children)? };
-                self.nodes[branch.node].link |= (base as u64) << (16 + ID_BITS);
-                let mut start =
-                    branch.keys.end - children.iter().map(|child| child.1).sum::<usize>();
-                for &(code, count) in &children {
-                    let (node, keys_of) = (base + usize::from(code), start..start + count);
-                    start += count;
-                    self.take(node);
-                    let ends = keys[keys_of.clone()]
-                        .partition_point(|key| key.length as usize == depth + 1);
-                    let last = keys[keys_of.clone()][..ends].last().map(|key| key.id);
-                    self.nodes[node] = Node {
-                        link: u64::from(code) | u64::from(last.unwrap_or(NO_ID)) << 16,
-                        score: last.map_or(0.0, |id| pieces[id as usize].1),
-                    };
-                    if ends < count {
-                        next.push(Branch { node, keys: keys_of });
-                    }
+        let mut branches = vec![Branch { node: 0, depth: 0, keys: 0..keys.len() }];
+        let mut children = Vec::new();
+        // Depth first, so that the nodes of one piece stand close together.
+        while let Some(Branch { node, depth, keys: range }) = branches.pop() {
+            children.clear();
+            self.children(&keys[range.clone()], text, depth, &mut children);
+            let Some(&(first, _)) = children.first() else { continue };
+            let base = if depth == 0 { 0 } else { self.base(first, &children)? };
+            self.nodes[node].link |= (base as u64) << (16 + ID_BITS);
+            let mut end = range.end;
+            // The last child is put on the pile first.
+            for &(code, count) in children.iter().rev() {
+                let range = end - count..end;
+                end = range.start;
+                let node = base + usize::from(code);
+                self.take(node);
+                let keys = &keys[range.clone()];
+                let ends = keys.partition_point(|key| key.length as usize == depth + 1);
+                let id = keys[..ends].last().map(|key| key.id);
+                self.nodes[node] = Node {
+                    link: u64::from(code) | u64::from(id.unwrap_or(NO_ID)) << 16,
+                    score: id.map_or(0.0, |id| pieces[id as usize].1),
+                };
+                if ends < count {
+                    branches.push(Branch { node, depth: depth + 1, keys: range });
                 }
             }
-            if next.is_empty() {
-                break;
-            }
-            std::mem::swap(&mut branches, &mut next);
         }
         self.nodes.truncate(self.taken.len() * 64);
         Some(self.nodes.into())
