@@ -61,7 +61,7 @@ impl Seams {
             let at = from + at;
             if let Some(before) = before.filter(|c: &char| c.is_alphabetic())
                 && Self::AFTER.contains(&after)
-                && !self.is_inner(text.as_bytes()[at - 1], text.as_bytes()[at])
+                && self.between(text, at)
                 && apart(before, after)
             {
                 return at;
@@ -69,6 +69,11 @@ impl Seams {
             before = Some(after);
         }
         text.len()
+    }
+
+    /// Whether the text can be cut at this place inside of it, as far as tokens are concerned.
+    pub(super) fn between(&self, text: &str, at: usize) -> bool {
+        !self.is_inner(text.as_bytes()[at - 1], text.as_bytes()[at])
     }
 
     fn is_inner(&self, first: u8, second: u8) -> bool {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
 use tokenizers::{NormalizedString, Normalizer};
 
-use super::added::Tokens;
+use super::added::{Seams, Tokens};
 use super::cache::{self, Cache};
 use super::chars::{Chars, Kind};
 use super::definition::Definition;
@@ -47,9 +47,12 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
         |token| pieces.id(token),
         |token| Some(upstream(normalizer.as_ref(), token)),
     )?;
+    // A token that must stand alone would do so at the end of a part.
+    let single_word = definition.added_tokens.iter().any(|token| token.single_word);
     let family = WordPiece {
         raw: bert.map(|bert| Rules::new(Some(bert))),
-        ideographs_alone: bert.is_some_and(|bert| bert.handle_chinese_chars),
+        ideographs_alone: !single_word && bert.is_some_and(|bert| bert.handle_chinese_chars),
+        seams: added.seams(),
         plain: Rules::new(None),
         model: Model { pieces, unknown, max_chars: model.max_input_chars_per_word? },
         normalizer,
@@ -72,7 +75,9 @@ struct WordPiece {
     raw: Option<Rules>,
     /// For text that has been normalized.
     plain: Rules,
+    /// Whether ideographs are words each, wherever they stand.
     ideographs_alone: bool,
+    seams: Seams,
     model: Model,
     normalizer: Option<NormalizerWrapper>,
 }
@@ -126,16 +131,19 @@ impl Family for WordPiece {
         if self.normalizer.is_some() && self.raw.is_none() {
             return text.len();
         }
-        let ideograph = |c: char| matches!(c, '\u{4e00}'..='\u{9fff}');
-        let bytes = text.as_bytes();
-        let near = (from..bytes.len().min(from + 64)).find(|&at| {
-            self.ideographs_alone
-                && text.is_char_boundary(at)
-                && text[at..].starts_with(ideograph)
-                && text[..at].ends_with(ideograph)
+        let near = (from..text.len().min(from + 64)).find(|&at| {
+            text.is_char_boundary(at)
+                && text[at..].starts_with(is_ideograph)
+                && text[..at].ends_with(is_ideograph)
+                && self.seams.between(text, at)
         });
-        near.unwrap_or_else(|| word_cut(text, from))
+        near.filter(|_| self.ideographs_alone).unwrap_or_else(|| word_cut(text, from))
     }
+}
+
+/// The ideographs of most texts; upstream knows more, which need not be told to cut a text.
+fn is_ideograph(c: char) -> bool {
+    matches!(c, '\u{4e00}'..='\u{9fff}')
 }
 
 impl Rules {
