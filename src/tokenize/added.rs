@@ -38,6 +38,8 @@ struct Token {
 pub(super) struct Tokens {
     pub(super) raw: Option<Added>,
     pub(super) normalized: Option<Added>,
+    /// How many of them the model's vocabulary does not have.
+    pub(super) new: usize,
 }
 
 /// Where texts may be cut: not inside of an added token.
@@ -142,7 +144,8 @@ impl Tokens {
         if ids.len() != definition.added_tokens.len() {
             return None;
         }
-        Some(Self { raw: Added::new(raw)?, normalized: Added::new(normalized)? })
+        let new = next as usize - size;
+        Some(Self { raw: Added::new(raw)?, normalized: Added::new(normalized)?, new })
     }
 }
 

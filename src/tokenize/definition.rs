@@ -130,6 +130,13 @@ pub(super) enum Vocab<'a> {
 }
 
 impl<'a> Vocab<'a> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Scores(scores) => scores.len(),
+        }
+    }
+
     pub(super) fn ids(&self) -> Option<&[(Text<'a>, u32)]> {
         if let Self::Ids(ids) = self { Some(ids) } else { None }
     }

@@ -60,6 +60,7 @@ pub(super) struct Fast {
     added: Tokens,
     /// Whether an added token could lie across what [`word_cut`] finds.
     can_cut: bool,
+    vocab_size: usize,
     work: Pool<Work>,
 }
 
@@ -72,7 +73,13 @@ impl Fast {
             .or_else(|| unigram::load(definition))?;
         let mut sets = added.raw.iter().chain(&added.normalized);
         let can_cut = !sets.any(|set| set.inside(b' '));
-        Some(Self { family, added, can_cut, work: Pool::default() })
+        let vocab_size = definition.model.vocab.len() + added.new;
+        Some(Self { family, added, can_cut, vocab_size, work: Pool::default() })
+    }
+
+    /// Number of tokens, added ones included.
+    pub(super) fn vocab_size(&self) -> usize {
+        self.vocab_size
     }
 
     /// Runs `work` with what a task needs beside the definition: one call of this for many texts.

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
@@ -69,16 +68,16 @@ impl Tokenizer {
             (Some(definition), Some(fast)) => {
                 let post = Template::new(definition.post_processor.as_ref());
                 let template = post.or_else(limits::refuse)?;
-                let vocabulary = Vocabulary::new(&definition);
+                let vocab_size = fast.vocab_size();
                 let padding = definition.padding.as_ref();
-                let pad = Pad::find(&defaults, padding, |token| vocabulary.id(token));
+                let pad = Pad::find(&defaults, padding, |token| id_of(&definition, token));
                 Ok(Self {
                     fast: Some(fast),
                     exact: OnceLock::new(),
                     names: OnceLock::new(),
                     data: data.into(),
                     template,
-                    vocab_size: vocabulary.size(),
+                    vocab_size,
                     pad,
                     padding_side: side(&defaults, padding),
                     defaults,
@@ -328,42 +327,16 @@ fn side(defaults: &Defaults, embedded: Option<&tokenizers::PaddingParams>) -> Si
     defaults.padding_side.or(embedded).unwrap_or_default()
 }
 
-/// A definition's tokens, as upstream counts and finds them.
-struct Vocabulary<'d> {
-    definition: &'d Definition<'d>,
-}
-
-impl<'d> Vocabulary<'d> {
-    fn new(definition: &'d Definition<'d>) -> Self {
-        Self { definition }
+/// The id of a token, as upstream finds it.
+fn id_of(definition: &Definition<'_>, token: &str) -> Option<u32> {
+    let mut added = definition.added_tokens.iter();
+    if let Some(added) = added.find(|added| &*added.content == token) {
+        return Some(added.id);
     }
-
-    fn size(&self) -> usize {
-        let added = self.definition.added_tokens.iter().map(|token| &*token.content);
-        match &self.definition.model.vocab {
-            Vocab::Ids(ids) => {
-                let tokens = ids.iter().map(|(token, _)| &**token);
-                tokens.chain(added).collect::<HashSet<&str>>().len()
-            }
-            Vocab::Scores(scores) => {
-                let known: HashSet<&str> = scores.iter().map(|(piece, _)| &**piece).collect();
-                let new: HashSet<&str> = added.filter(|token| !known.contains(token)).collect();
-                scores.len() + new.len()
-            }
-        }
-    }
-
-    fn id(&self, token: &str) -> Option<u32> {
-        let mut added = self.definition.added_tokens.iter();
-        if let Some(added) = added.find(|added| &*added.content == token) {
-            return Some(added.id);
-        }
-        match &self.definition.model.vocab {
-            Vocab::Ids(ids) => ids.iter().rev().find(|(own, _)| &**own == token).map(|(_, id)| *id),
-            Vocab::Scores(scores) => {
-                let at = scores.iter().rposition(|(piece, _)| &**piece == token)?;
-                u32::try_from(at).ok()
-            }
+    match &definition.model.vocab {
+        Vocab::Ids(ids) => ids.iter().rev().find(|(own, _)| &**own == token).map(|(_, id)| *id),
+        Vocab::Scores(scores) => {
+            u32::try_from(scores.iter().rposition(|(piece, _)| &**piece == token)?).ok()
         }
     }
 }
