@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
@@ -57,28 +56,27 @@ impl Tokenizer {
     /// Reads the definition in `tokenizer.json`.
     pub fn from_bytes(data: &[u8], defaults: Defaults) -> Result<Self> {
         limits::size(data)?;
+        let definition = Definition::parse(data);
+        if let Some(definition) = &definition {
+            let decoder = serde_json::to_value(&definition.decoder).unwrap_or_default();
+            limits::steps(&definition.normalizer, &definition.pre_tokenizer, &decoder)?;
+        }
         // What upstream panics on is for the exact path to say.
-        let (definition, fast) = contained(|| {
-            let definition = Definition::parse(data)?;
-            let fast = Fast::new(&definition);
-            Some((Some(definition), fast))
-        })
-        .flatten()
-        .unwrap_or_default();
+        let fast = definition.as_ref();
+        let fast = fast.and_then(|definition| contained(|| Fast::new(definition)).flatten());
         match (definition, fast) {
             (Some(definition), Some(fast)) => {
                 let post = Template::new(definition.post_processor.as_ref());
                 let template = post.or_else(limits::refuse)?;
-                let vocabulary = Vocabulary::new(&definition);
                 let padding = definition.padding.as_ref();
-                let pad = Pad::find(&defaults, padding, |token| vocabulary.id(token));
+                let pad = Pad::find(&defaults, padding, |token| id(&definition, token));
                 Ok(Self {
                     fast: Some(fast),
                     exact: OnceLock::new(),
                     names: OnceLock::new(),
                     data: data.into(),
                     template,
-                    vocab_size: vocabulary.size(),
+                    vocab_size: size(&definition),
                     pad,
                     padding_side: side(&defaults, padding),
                     defaults,
@@ -90,13 +88,13 @@ impl Tokenizer {
                 let template = Template::new(exact.post()).or_else(limits::refuse)?;
                 Ok(Self {
                     fast: None,
+                    names: OnceLock::from(None),
                     data: Box::default(),
                     template,
                     vocab_size: exact.vocab_size(),
                     pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
                     padding_side: side(&defaults, exact.padding()),
                     exact: OnceLock::from(Box::new(exact)),
-                    names: OnceLock::from(None),
                     defaults,
                     digest: hex(&sha256(data)),
                 })
@@ -280,14 +278,6 @@ impl Tokenizer {
         Ok(Plan { fast: self.fast.as_ref(), exact, layout, options, cut, detailed })
     }
 
-    fn names(&self) -> Option<&Names> {
-        if let Some(names) = self.names.get() {
-            return names.as_deref();
-        }
-        let made = Definition::parse(&self.data).as_ref().and_then(Names::new).map(Box::new);
-        self.names.get_or_init(|| made).as_deref()
-    }
-
     /// Two threads may both make it, and one is dropped: no thread waits for another, so that a child forked
     /// meanwhile does not wait for a thread that it does not have.
     fn exact(&self) -> Result<&Exact> {
@@ -296,6 +286,15 @@ impl Tokenizer {
         }
         let made = Box::new(Exact::from_bytes(&self.data)?);
         Ok(self.exact.get_or_init(|| made))
+    }
+
+    /// As [`Tokenizer::exact`].
+    fn names(&self) -> Option<&Names> {
+        if let Some(names) = self.names.get() {
+            return names.as_deref();
+        }
+        let made = contained(|| Names::new(&Definition::parse(&self.data)?)).flatten();
+        self.names.get_or_init(|| made.map(Box::new)).as_deref()
     }
 }
 
@@ -328,42 +327,34 @@ fn side(defaults: &Defaults, embedded: Option<&tokenizers::PaddingParams>) -> Si
     defaults.padding_side.or(embedded).unwrap_or_default()
 }
 
-/// A definition's tokens, as upstream counts and finds them.
-struct Vocabulary<'d> {
-    definition: &'d Definition<'d>,
+/// Number of tokens of a definition that a family covers, so that no text or id stands twice.
+fn size(definition: &Definition<'_>) -> usize {
+    let mut added: Vec<(u32, &str)> =
+        definition.added_tokens.iter().map(|token| (token.id, &*token.content)).collect();
+    added.sort_unstable();
+    // An added token that the model has, has the model's id.
+    let is_added = |id: u32, text: &str| added.binary_search(&(id, text)).is_ok();
+    let (count, both) = match &definition.model.vocab {
+        Vocab::Ids(ids) => (ids.len(), ids.iter().filter(|(text, id)| is_added(*id, text)).count()),
+        Vocab::Scores(pieces) => (
+            pieces.len(),
+            pieces.iter().zip(0..).filter(|((text, _), id)| is_added(*id, text)).count(),
+        ),
+    };
+    count + added.len() - both
 }
 
-impl<'d> Vocabulary<'d> {
-    fn new(definition: &'d Definition<'d>) -> Self {
-        Self { definition }
+/// The id of a token of such a definition.
+fn id(definition: &Definition<'_>, token: &str) -> Option<u32> {
+    let mut added = definition.added_tokens.iter();
+    if let Some(added) = added.find(|added| &*added.content == token) {
+        return Some(added.id);
     }
-
-    fn size(&self) -> usize {
-        let added = self.definition.added_tokens.iter().map(|token| &*token.content);
-        match &self.definition.model.vocab {
-            Vocab::Ids(ids) => {
-                let tokens = ids.iter().map(|(token, _)| &**token);
-                tokens.chain(added).collect::<HashSet<&str>>().len()
-            }
-            Vocab::Scores(scores) => {
-                let known: HashSet<&str> = scores.iter().map(|(piece, _)| &**piece).collect();
-                let new: HashSet<&str> = added.filter(|token| !known.contains(token)).collect();
-                scores.len() + new.len()
-            }
-        }
-    }
-
-    fn id(&self, token: &str) -> Option<u32> {
-        let mut added = self.definition.added_tokens.iter();
-        if let Some(added) = added.find(|added| &*added.content == token) {
-            return Some(added.id);
-        }
-        match &self.definition.model.vocab {
-            Vocab::Ids(ids) => ids.iter().rev().find(|(own, _)| &**own == token).map(|(_, id)| *id),
-            Vocab::Scores(scores) => {
-                let at = scores.iter().rposition(|(piece, _)| &**piece == token)?;
-                u32::try_from(at).ok()
-            }
+    match &definition.model.vocab {
+        Vocab::Ids(ids) => ids.iter().find(|(text, _)| &**text == token).map(|(_, id)| *id),
+        Vocab::Scores(pieces) => {
+            let at = pieces.iter().position(|(text, _)| &**text == token)?;
+            u32::try_from(at).ok()
         }
     }
 }
