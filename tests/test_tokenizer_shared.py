@@ -87,7 +87,8 @@ def test_a_child_goes_on(data: bytes) -> None:
                 try:
                     for one in (tokenizer, fresh):
                         for texts, batches in zip((SMALL, LARGE), wanted, strict=True):
-                            for call, batch in zip(CALLS, batches, strict=True):
+                            few = slice(1, 3) if texts is LARGE else slice(None)
+                            for call, batch in zip(CALLS[few], batches[few], strict=True):
                                 assert same(one(texts, **call), batch)
                     failed = 0
                 finally:
