@@ -165,6 +165,62 @@ def test_what_is_only_strange_stays_whole(definition: dict[str, Any], part: dict
         tokens.pad()
 
 
+def sequence(kind: str, steps: list[Any]) -> dict[str, Any]:
+    return {"type": "Sequence", kind: steps}
+
+
+def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+TWICE = replace({"String": "a"}, "aa")
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+LONG = {"[X]": {"id": "[X]", "ids": [1] * 5000, "tokens": ["x"] * 5000}}
+
+
+@pytest.mark.parametrize(
+    ("part", "match"),
+    [
+        ({"normalizer": sequence("normalizers", [TWICE] * 40)}, r"normalizer .* \(Replace\)"),
+        # Added tokens are normalized when the definition is read.
+        (
+            {
+                "normalizer": sequence("normalizers", [sequence("normalizers", [TWICE] * 20)] * 2),
+                "added_tokens": [
+                    {"id": 5, "content": "aa", "special": False, "normalized": True, "single_word": False, "lstrip": False, "rstrip": False}
+                ],
+            },
+            r"normalizer .* \(Replace\)",
+        ),
+        ({"normalizer": replace({"Regex": "b*"}, "x" * 100)}, "normalizer"),
+        ({"normalizer": {"type": "Prepend", "prepend": "x" * 10**6}}, "normalizer adds"),
+        ({"normalizer": sequence("normalizers", [{"type": "NFC"}] * 10_000)}, "steps"),
+        ({"pre_tokenizer": sequence("pretokenizers", [BYTES] * 40)}, r"pre_tokenizer .* \(ByteLevel\)"),
+        ({"decoder": sequence("decoders", [TWICE] * 40)}, r"decoder .* \(Replace\)"),
+        ({"post_processor": template([X, A], LONG)}, "4096 tokens"),
+        ({"post_processor": template([A] * 5000, {})}, "4096 tokens"),
+        (
+            {
+                "model": {"type": "WordPiece", "unk_token": "a", "vocab": {"a": 0, "##a": 1}, "continuing_subword_prefix": "##", "max_input_chars_per_word": 10**9},
+                "pre_tokenizer": {"type": "Whitespace"},
+            },
+            "max_input_chars_per_word",
+        ),
+    ],
+    ids=lambda part: json.dumps(part)[:60],
+)  # fmt: skip
+def test_what_would_take_without_bound(
+    definition: dict[str, Any], part: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ModelError, match=match):
+        Tokenizer.from_bytes(json.dumps(definition | part).encode())
+
+
+def test_a_definition_has_a_size() -> None:
+    with pytest.raises(ModelError, match="the limit is"):
+        Tokenizer.from_bytes(b" " * ((64 << 20) + 1))
+
+
 @settings(max_examples=150, deadline=None)
 @given(at=st.integers(0, 7000), byte=st.integers(0, 255), cut=st.booleans())
 def test_damage_is_typed(tiny_bert: Path, at: int, byte: int, *, cut: bool) -> None:

@@ -93,8 +93,14 @@ impl Call {
             Fit::MaxLength => self.options.max_length.unwrap_or(0),
         };
         let width = width.checked_next_multiple_of(self.multiple_of);
-        let width = width.ok_or_else(|| Error::input("pad_to_multiple_of is too great"))?;
-        Ok(Some(width))
+        let cells = width.and_then(|width| width.checked_mul(rows.len()));
+        if cells.is_none_or(|cells| cells > Rows::MOST_CELLS) {
+            return Err(Error::input(
+                "padded rows would not fit in memory: max_length or pad_to_multiple_of is too great, \
+                 or there are too many texts for one call",
+            ));
+        }
+        Ok(width)
     }
 
     fn padding(&self, width: usize) -> Padding {

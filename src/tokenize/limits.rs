@@ -47,16 +47,23 @@ pub(super) fn size(data: &[u8]) -> Result<()> {
 
 /// Fails for a definition that upstream would use without bound.
 pub(super) fn check(data: &[u8]) -> Result<()> {
-    size(data)?;
     let shape: Shape = match serde_json::from_slice(data) {
         Ok(shape) => shape,
         Err(e) => return refuse(&format!("it cannot be read ({e}); export it again")),
     };
-    for (name, part) in [
-        ("normalizer", &shape.normalizer),
-        ("pre_tokenizer", &shape.pre_tokenizer),
-        ("decoder", &shape.decoder),
-    ] {
+    steps(&shape.normalizer, &shape.pre_tokenizer, &shape.decoder)?;
+    let word = shape.model.and_then(|model| model.max_input_chars_per_word?.as_u64());
+    if word.is_some_and(|word| word > MOST_WORD) {
+        return refuse(&format!("its model has max_input_chars_per_word above {MOST_WORD}"));
+    }
+    Ok(())
+}
+
+/// Fails for steps that make much of little.
+pub(super) fn steps(normalizer: &Value, pre_tokenizer: &Value, decoder: &Value) -> Result<()> {
+    for (name, part) in
+        [("normalizer", normalizer), ("pre_tokenizer", pre_tokenizer), ("decoder", decoder)]
+    {
         let mut all = Steps::default();
         all.add(part);
         if all.count > MOST_STEPS {
@@ -71,10 +78,6 @@ pub(super) fn check(data: &[u8]) -> Result<()> {
         if all.prefix > MOST_PREFIX {
             return refuse(&format!("its {name} adds more than {MOST_PREFIX} bytes to a text"));
         }
-    }
-    let word = shape.model.and_then(|model| model.max_input_chars_per_word?.as_u64());
-    if word.is_some_and(|word| word > MOST_WORD) {
-        return refuse(&format!("its model has max_input_chars_per_word above {MOST_WORD}"));
     }
     Ok(())
 }

@@ -4,9 +4,6 @@ use super::options::Side;
 use super::tokens::Tokens;
 use crate::error::{Error, Result};
 
-/// Most cells of a padded matrix: 16 GiB. A greater one is a mistake, which must not end the process.
-const MOST_CELLS: usize = 1 << 31;
-
 /// Cells that are worth sharing among threads.
 const SHARED_CELLS: usize = 1 << 17;
 
@@ -92,6 +89,9 @@ impl Padding {
 }
 
 impl Rows {
+    /// Most cells of a padded matrix: 16 GiB. A greater one is a mistake, which must not end the process.
+    pub const MOST_CELLS: usize = 1 << 31;
+
     /// Number of rows, `B`.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -207,7 +207,8 @@ fn matrix<T: Cell>(parts: &[View<'_>], column: Column, padding: &Padding) -> Res
     let cells =
         if column == Column::Offsets { padding.width.checked_mul(2) } else { Some(padding.width) };
     let rows = parts.iter().map(|part| part.lengths.len()).sum();
-    let size = cells.and_then(|cells| cells.checked_mul(rows)).filter(|&size| size <= MOST_CELLS);
+    let size =
+        cells.and_then(|cells| cells.checked_mul(rows)).filter(|&size| size <= Rows::MOST_CELLS);
     let mut matrix = size.and_then(zeroed).ok_or_else(|| {
         Error::input("the padded matrix does not fit in memory; encode fewer texts at once")
     })?;

@@ -56,14 +56,14 @@ impl Tokenizer {
     /// Reads the definition in `tokenizer.json`.
     pub fn from_bytes(data: &[u8], defaults: Defaults) -> Result<Self> {
         limits::size(data)?;
+        let definition = Definition::parse(data);
+        if let Some(definition) = &definition {
+            let decoder = serde_json::to_value(&definition.decoder).unwrap_or_default();
+            limits::steps(&definition.normalizer, &definition.pre_tokenizer, &decoder)?;
+        }
         // What upstream panics on is for the exact path to say.
-        let (definition, fast) = contained(|| {
-            let definition = Definition::parse(data)?;
-            let fast = Fast::new(&definition);
-            Some((Some(definition), fast))
-        })
-        .flatten()
-        .unwrap_or_default();
+        let fast = definition.as_ref();
+        let fast = fast.and_then(|definition| contained(|| Fast::new(definition)).flatten());
         match (definition, fast) {
             (Some(definition), Some(fast)) => {
                 let post = Template::new(definition.post_processor.as_ref());
@@ -89,13 +89,13 @@ impl Tokenizer {
                 let template = Template::new(exact.post()).or_else(limits::refuse)?;
                 Ok(Self {
                     fast: None,
+                    names: OnceLock::from(None),
                     data: Box::default(),
                     template,
                     vocab_size: exact.vocab_size(),
                     pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
                     padding_side: side(&defaults, exact.padding()),
                     exact: OnceLock::from(Box::new(exact)),
-                    names: OnceLock::from(None),
                     defaults,
                     digest: hex(&sha256(data)),
                 })
@@ -279,14 +279,6 @@ impl Tokenizer {
         Ok(Plan { fast: self.fast.as_ref(), exact, layout, options, cut, detailed })
     }
 
-    fn names(&self) -> Option<&Names> {
-        if let Some(names) = self.names.get() {
-            return names.as_deref();
-        }
-        let made = Definition::parse(&self.data).as_ref().and_then(Names::new).map(Box::new);
-        self.names.get_or_init(|| made).as_deref()
-    }
-
     /// Two threads may both make it, and one is dropped: no thread waits for another, so that a child forked
     /// meanwhile does not wait for a thread that it does not have.
     fn exact(&self) -> Result<&Exact> {
@@ -295,6 +287,15 @@ impl Tokenizer {
         }
         let made = Box::new(Exact::from_bytes(&self.data)?);
         Ok(self.exact.get_or_init(|| made))
+    }
+
+    /// As [`Tokenizer::exact`].
+    fn names(&self) -> Option<&Names> {
+        if let Some(names) = self.names.get() {
+            return names.as_deref();
+        }
+        let made = contained(|| Names::new(&Definition::parse(&self.data)?)).flatten();
+        self.names.get_or_init(|| made.map(Box::new)).as_deref()
     }
 }
 
