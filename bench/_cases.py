@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import sysconfig
@@ -62,10 +63,8 @@ SINGLE: Final = "English, 92 B"
 
 def _english() -> list[str]:
     lines = list(_materials.paragraphs("docstrings"))
-    try:
+    with contextlib.suppress(_materials.NotToBeHadError):  # then these come round again sooner
         lines += _materials.paragraphs("en")
-    except _materials.NotToBeHadError:
-        pass  # the docstrings come round again sooner, and the page says that there are no books
     random.Random(0).shuffle(lines)
     return lines
 
@@ -108,31 +107,30 @@ TEXTS: Final[dict[str, tuple[Callable[[], Iterator[str]], int]]] = {
 }
 
 
-def rounds(texts: str, count: int) -> Iterator[list[str]]:
+def rounds(texts: str, count: int, size: int | None = None) -> Iterator[list[str]]:
     """Yield the texts of each round: new ones each time, as a service meets them.
 
     Raises:
         NotToBeHadError: the texts cannot be fetched here.
     """
-    make, size = TEXTS[texts]
+    make, usual = TEXTS[texts]
     source = make()
     for _ in range(count):
-        yield list(itertools.islice(source, size))
+        yield list(itertools.islice(source, size or usual))
 
 
 def hard() -> list[str]:
     """Return texts that tell an exact contestant: all languages, markup, source code, oddities."""
     texts = [
         *("", " ", "\t\r\n ", "a\0b\x7f\x85c", "e\u0301\u0323 \ufb01 \u1e9b\u0323", "\U0010ffff"),
-        *("\u200b\u200c\u200d\ufeff\u2060", "👩‍👩‍👧‍👦🇩🇪 👍🏽", "नमस्ते สวัสดี שלום مرحبا 안녕하세요", "!?" * 300),
-        *("it's IT'S it\u2019s I'LL 'S'T", "1234567890 ١٢٣ १२३ ½ ²", "x" * 300, "\u3000\u2028 \xa0a"),
+        *("\u200b\u200c\u200d\ufeff\u2060", "👩‍👩‍👧‍👦🇩🇪 👍🏽", "नमस्ते สวัสดี שלום مرحبا 안녕하세요"),
+        *("it's IT'S it\u2019s I'LL 'S'T", "1234567890 ١٢٣ १२३ ½ ²", "\u3000\u2028 \xa0a"),
+        *("!? " * 300, "!?" * 300, "x" * 300),
         *("<s>[MASK]<|endoftext|></s> <pad>", "İstanbul ǅ ß ẞ Σίσυφος", "한국어", "ก็ำ"),
     ]
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[::8]:
         texts += path.read_text(encoding="utf-8", errors="replace")[:20_000].split("\n\n")
-    try:
+    with contextlib.suppress(_materials.NotToBeHadError):  # the page says so
         for language in _materials.languages():
             texts += _materials.paragraphs(language)[:60]
-    except _materials.NotToBeHadError:
-        pass  # the page says so
     return texts

@@ -1,4 +1,4 @@
-"""Measure contestants in turn, in one process, on the same new texts, and compare what they return."""
+"""Measure contestants in turn, in one process, on the same texts; compare what they return."""
 
 from __future__ import annotations
 

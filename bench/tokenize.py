@@ -28,8 +28,16 @@ HEADER: Final = (
     *("case", "legato", "to 0.23.3", "goal", "best exact challenger", "to it", "goal"),
     *("two threads: to 0.23.3", "to the challenger", "of the limit", "others, to 0.23.3"),
 )
+ABOUT: Final = (
+    "Made by `make bench-tokenize`. From a list of str to padded int64 arrays, with new texts each "
+    "round; all contestants in turn in one process, each called in its fastest way. Ratios are of "
+    "CPU time over all threads, medians of the rounds' paired ratios with quartiles; for single "
+    "strings (p50) and threads of wall time. Exact is who returned what tokenizers 0.23.3 did for "
+    "every text of the run. The limit: each byte read once and one table look-up a word."
+)
 ROUNDS: Final = 15
 QUICK: Final = 3
+UNITS: Final = {"µs": 1e6, "ms": 1e3}
 
 Results = dict[str, Any]
 
@@ -93,8 +101,7 @@ def one_tokenizer(
         say(f"{name}, {case.texts}, {setup.threads} thread(s)")
         if case.limit:
             ready, reasons = _contest.load(setup._replace(limit=case.limit))
-        texts = _cases.rounds(case.texts, rounds + 1)
-        measured = _contest.compete(ready, texts)
+        measured = _contest.compete(ready, _cases.rounds(case.texts, rounds + 1))
         total = {name: count + wrong.get(name, 0) for name, count in measured.wrong.items()}
         found["cases"][key(case)] = {
             **measured._asdict(),
@@ -114,7 +121,8 @@ def one_tokenizer(
         found["load"][name] = loads
     elif "legato" in ready:
         say(f"{name}, what a second thread gains")
-        batches = [sum(_cases.rounds("English, 1 KB", 8), []) for _ in range(rounds)]
+        (texts,) = _cases.rounds("English, 1 KB", 1, size=2048)
+        batches = [texts] * rounds
         found["gains"][name] = _contest.gains(setup, batches)
 
 
@@ -132,12 +140,7 @@ def page(head: str, one: Results, two: Results) -> str:
     names = ", ".join(_peers.label(name) for name in _peers.CONTESTANTS if _peers.installed(name))
     notes = [
         f"{head} Contestants: {names}.",
-        "Made by `make bench-tokenize`. From a list of str to padded int64 arrays, with new texts "
-        "each round; all contestants in turn in one process, each called in its fastest way. "
-        "Ratios are of CPU time over all threads, medians of the rounds' paired ratios with "
-        "quartiles; for single strings (p50) and threads of wall time. Exact is who returned what "
-        "tokenizers 0.23.3 did for every text of the run. "
-        "The limit: each byte read once and one table look-up a word.",
+        ABOUT,
         _page.table(HEADER, rows),
     ]
     notes += inexact(one)
@@ -178,7 +181,7 @@ def single_row(name: str, times: dict[str, float], one: Results) -> tuple[str, .
     """Return the line of one string at a time."""
     peers = {peer: took for peer, took in times.items() if peer in known_exact(name, one)}
     best = min(peers, key=lambda peer: peers[peer], default="")
-    return plain_row(f"one 92 B string, p50 ({name})", times, best, _cases.ONE_TEXT, "µs", 1e6)
+    return plain_row(f"one 92 B string, p50 ({name})", times, best, _cases.ONE_TEXT, "µs")
 
 
 def load_row(name: str, loads: list[dict[str, Any]], one: Results) -> tuple[str, ...]:
@@ -187,7 +190,7 @@ def load_row(name: str, loads: list[dict[str, Any]], one: Results) -> tuple[str,
     peers = {peer: took for peer, took in times.items() if peer in known_exact(name, one)}
     best = min(peers, key=lambda peer: peers[peer], default="")
     goals = (_cases.LOAD, None)
-    return plain_row(f"load to the first encoding ({name})", times, best, goals, "ms", 1e3)
+    return plain_row(f"load to the first encoding ({name})", times, best, goals, "ms")
 
 
 def plain_row(
@@ -196,9 +199,9 @@ def plain_row(
     best: str,
     goals: tuple[float, float | None],
     unit: str,
-    scale: float,
 ) -> tuple[str, ...]:
     """Return a line of times that have no rounds."""
+    scale = UNITS[unit]
 
     def over(peer: str) -> str:
         return f"{times[peer] / times['legato']:.1f}" if peer and "legato" in times else "-"

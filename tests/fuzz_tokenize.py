@@ -11,6 +11,7 @@ import argparse
 import collections
 import json
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -21,18 +22,23 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).parent.parent))
 
 import tokenizers
-from tokenizer_compare import Options, Raised, first_difference
-from tokenizer_definitions import Definition, trained, variant
-from tokenizer_texts import Texts
 
 from bench import _materials
 from legato import Tokenizer
+from tokenizer_compare import Options, Raised, first_difference, theirs
+from tokenizer_definitions import Definition, trained, variant
+from tokenizer_texts import Texts
 
-SHIFT_S = {"real": 8.0, "trained": 3.0, "variant": 0.4}
+BATCHES = {"real": 120, "trained": 50, "variant": 12}
+"""Batches that a definition gets at a time: counted, not timed, or a seed would repeat nothing."""
 KEPT = 3
 """Real definitions that stay loaded: some take a second and hundreds of megabytes."""
 LONG_EVERY = 400
+"""Batches, of which one gets a text of up to a million characters."""
+DETAILED = 32
+"""Most texts of a batch whose offsets and words are compared."""
 TRIES = 400
+"""Texts tried to make a difference small."""
 
 
 class Subject(NamedTuple):
@@ -73,10 +79,10 @@ def main() -> int:
     subjects = fuzzer.subjects(arguments.only)
     while time.monotonic() - started < arguments.seconds and tally.differences < arguments.most:
         kind, subject = next(subjects)
-        end = min(time.monotonic() + SHIFT_S[kind], started + arguments.seconds)
-        while time.monotonic() < end and fuzzer.same(subject):
-            pass
-        if time.monotonic() - said > 30:  # noqa: PLR2004
+        for _ in range(BATCHES[kind]):
+            if time.monotonic() - started > arguments.seconds or not fuzzer.same(subject):
+                break
+        if time.monotonic() - said > 30:
             said = time.monotonic()
             print(summary(tally, said - started), flush=True)
     print(summary(tally, time.monotonic() - started))
@@ -87,10 +93,11 @@ def main() -> int:
 
 def summary(tally: Tally, seconds: float) -> str:
     """Return one line of progress."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return (
         f"{seconds:.0f} s: {tally.texts:,} texts, {tally.characters / 1e6:.1f} M characters, "
         f"{tally.definitions:,} definitions ({tally.unusable} more that tokenizers refuses), "
-        f"{tally.differences} differences"
+        f"{tally.differences} differences, peak {peak:,} MiB"
     )
 
 
@@ -157,12 +164,14 @@ class Fuzzer:
         if name := subject.name if not subject.name.endswith("variant") else "":
             source = self._texts.setdefault(name, source)
         texts: list[Any] = source.batch(rng.choice((1, 7, 64, 256, 256)))
-        if rng.random() < 1 / LONG_EVERY:
-            texts.append(source.long(rng.choice((10_000, 100_000, 1_000_000))))
-        pairs = rng.random() < 0.15  # noqa: PLR2004
+        pairs = rng.random() < 0.15
         if pairs and callable(subject.legato):
             texts = list(zip(texts, reversed(texts), strict=True))
         options = self._options(subject, pair=isinstance(texts[0], tuple))
+        if options.stride is None and isinstance(texts[0], str) and rng.random() < 1 / LONG_EVERY:
+            texts.append(source.long(rng.choice((10_000, 100_000, 1_000_000))))
+        if options.details:  # every row is encoded once more for them
+            del texts[4 if options.stride is not None else DETAILED :]
         tally.batches += 1
         tally.texts += len(texts)
         tally.by_name[subject.name] += len(texts)
@@ -175,36 +184,42 @@ class Fuzzer:
 
     def _options(self, subject: Subject, *, pair: bool) -> Options:
         rng = self._rng
-        special = rng.random() < 0.7  # noqa: PLR2004
-        options = Options(add_special_tokens=special, details=rng.random() < 0.3)  # noqa: PLR2004
-        least = subject.original.num_special_tokens_to_add(pair) * special
-        if rng.random() < 0.4:  # noqa: PLR2004
+        special = rng.random() < 0.7
+        options = Options(add_special_tokens=special, details=rng.random() < 0.15)
+        added = subject.original.num_special_tokens_to_add(pair)
+        least = added * special
+        if rng.random() < 0.4:
             limit = least + rng.choice((1, 2, 3, 5, 8, 13, 30, 100))
             side = rng.choice(("right", "right", "left"))
             options = options._replace(max_length=limit, side=side)
-            if rng.random() < 0.3:  # noqa: PLR2004
-                return options._replace(stride=rng.randrange(min(limit - least, 10)))
-            if pair and rng.random() < 0.3:  # noqa: PLR2004
+            if rng.random() < 0.3 and limit > added:
+                # Upstream panics where a stride is not less than what is left of a pair's text.
+                if pair:  # and of windows there are as many as those of both texts multiplied
+                    return options._replace(stride=0, details=False)
+                return options._replace(stride=rng.randrange(min(limit - added, 10)))
+            if pair and rng.random() < 0.3:
                 options = options._replace(strategy=rng.choice(("only_first", "only_second")))
-        if rng.random() < 0.3:  # noqa: PLR2004
-            return options._replace(padded=rng.choice((1, 1, 8)), details=False)
+        if rng.random() < 0.3:
+            # With a limit that is no such multiple, legato refuses, as transformers does.
+            multiple = 1 if options.max_length else rng.choice((1, 8))
+            return options._replace(padded=multiple, details=False)
         return options
 
     def _decoded_same(self, subject: Subject, texts: list[Any]) -> bool:
         rng = self._rng
-        if not hasattr(subject.legato, "decode_batch") or rng.random() > 0.1:  # noqa: PLR2004
+        if not hasattr(subject.legato, "decode_batch") or rng.random() > 0.1:
             return True
         size = subject.original.get_vocab_size()
-        encoded = subject.original.encode_batch_fast(texts[:32])
-        rows = [row.ids for row in encoded if len(row.ids) < 1000]  # noqa: PLR2004
+        encoded = theirs(subject.original, texts[:32], Options())
+        rows = [] if isinstance(encoded, Raised) else [row["ids"][:1000] for (row,) in encoded]
         rows += [[rng.randrange(size + 2) for _ in range(rng.randrange(12))] for _ in range(32)]
-        skip = rng.random() < 0.5  # noqa: PLR2004
+        skip = rng.random() < 0.5
         found = subject.legato.decode_batch(rows, skip_special_tokens=skip)
         expected = subject.original.decode_batch(rows, skip_special_tokens=skip)
         for ids, got, want in zip(rows, found, expected, strict=True):
             if got != want:
-                what = f"decode, skip_special_tokens={skip}\n  ids: {ids}\n  legato: {ascii(got)}"
-                self._report(subject.name, subject.definition, f"{what}\n  tokenizers: {ascii(want)}")
+                what = f"decode, skip_special_tokens={skip}\n  ids: {ids}\n  legato: {got!a}"
+                self._report(subject.name, subject.definition, f"{what}\n  tokenizers: {want!a}")
                 return False
         return True
 
@@ -215,12 +230,16 @@ class Fuzzer:
         text = texts[index]
 
         def differs(candidate: Any) -> bool:
-            return first_difference(subject.legato, subject.original, [candidate], options) is not None
+            return (
+                first_difference(subject.legato, subject.original, [candidate], options) is not None
+            )
 
         if differs(text):
             text = smallest(text, differs)
-            _, got, want = first_difference(subject.legato, subject.original, [text], options) or difference
-            how = f"text: {ascii(text)}"
+            _, got, want = (
+                first_difference(subject.legato, subject.original, [text], options) or difference
+            )
+            how = f"text: {text!a}"
         else:
             how = f"only in its batch of {len(texts)}, at {index}; text: {ascii(text)[:2000]}"
         fields = f"  legato: {shown(got, want)}\n  tokenizers: {shown(want, got)}"
@@ -233,7 +252,10 @@ class Fuzzer:
             path = Path(tempfile.gettempdir()) / f"fuzz-{self._seed}-{self._tally.differences}.json"
             path.write_text(definition, encoding="utf-8")
             where = f"{name}, written to {path}"
-        print(f"DIFFERENCE {self._tally.differences}, seed {self._seed}: {where}\n  {what}", flush=True)
+        print(
+            f"DIFFERENCE {self._tally.differences}, seed {self._seed}: {where}\n  {what}",
+            flush=True,
+        )
 
 
 def shown(rows: Any, others: Any) -> str:
@@ -277,10 +299,16 @@ def _subject(name: str, definition: str) -> Subject | None:
             return None
         raise
     legato = Tokenizer.from_bytes(definition.encode())
-    vocabulary = list(original.get_vocab(with_added_tokens=False))
-    added = [token.content for token in original.get_added_tokens_decoder().values()]
+    vocabulary = sorted(original.get_vocab(with_added_tokens=False))
+    added = sorted(token.content for token in original.get_added_tokens_decoder().values())
     readable = [token.replace("Ġ", " ").replace("▁", " ") for token in vocabulary[::7]]
-    return Subject(name, definition, legato, original, added * (1 + len(readable) // (3 * len(added) + 1)) + readable)
+    return Subject(
+        name,
+        definition,
+        legato,
+        original,
+        added * (1 + len(readable) // (3 * len(added) + 1)) + readable,
+    )
 
 
 def _real(materials: Path) -> list[str]:

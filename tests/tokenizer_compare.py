@@ -52,7 +52,9 @@ def theirs(tokenizer: Any, texts: Sequence[Any], options: Options) -> list[list[
                 strategy=options.strategy,
                 direction=options.side,
             )
-        encode = tokenizer.encode_batch if options.details else tokenizer.encode_batch_fast
+        # Upstream's fast call is as exact, but gives both texts of a pair the same type id.
+        fast = not options.details and bool(texts) and isinstance(texts[0], str)
+        encode = tokenizer.encode_batch_fast if fast else tokenizer.encode_batch
         encodings = encode(list(texts), add_special_tokens=options.add_special_tokens)
     except BaseException as error:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
@@ -75,7 +77,11 @@ def ours(tokenizer: Any, texts: Sequence[Any], options: Options) -> list[list[Ro
     if not len(texts):
         return []
     try:
-        return _called(tokenizer, texts, options) if callable(tokenizer) else _flat(tokenizer, texts, options)
+        return (
+            _called(tokenizer, texts, options)
+            if callable(tokenizer)
+            else _flat(tokenizer, texts, options)
+        )
     except Exception as error:  # noqa: BLE001 - one side may refuse only what the other refuses
         return Raised(f"{type(error).__name__}: {error}"[:200])
 
@@ -147,7 +153,11 @@ def _padded(tokenizer: Any, texts: Sequence[Any], options: Options) -> list[list
         row: Row = {"ids": ids[index][real].tolist(), "type_ids": types[index][real].tolist()}
         if width != -(-longest // options.padded) * options.padded:
             row["width"] = width
-        if (mask[index] != real).any() or (ids[index][~real] != PAD_ID).any() or types[index][~real].any():
+        if (
+            (mask[index] != real).any()
+            or (ids[index][~real] != PAD_ID).any()
+            or types[index][~real].any()
+        ):
             row["padding"] = (ids[index].tolist(), mask[index].tolist(), types[index].tolist())
         rows.append([row])
     return rows
@@ -162,7 +172,10 @@ def _flat(tokenizer: Any, texts: Sequence[str], options: Options) -> list[list[R
     )
     ends = np.cumsum(tokens.lengths)[:-1]
     columns = (np.split(values, ends) for values in (tokens.input_ids, tokens.token_type_ids))
-    return [[{"ids": ids.tolist(), "type_ids": types.tolist()}] for ids, types in zip(*columns, strict=True)]
+    return [
+        [{"ids": ids.tolist(), "type_ids": types.tolist()}]
+        for ids, types in zip(*columns, strict=True)
+    ]
 
 
 def first_difference(

@@ -59,7 +59,9 @@ def _wordpiece(lines: Sequence[str]) -> Definition:
     from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY, special_tokens=special, show_progress=False
+    )
     return _train(
         models.WordPiece(unk_token="[UNK]"),
         trainer,
@@ -86,7 +88,12 @@ def _byte_bpe(lines: Sequence[str]) -> Definition:
         pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False),
         post_processor=processors.ByteLevel(trim_offsets=False),
     )
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": False,
+        "use_regex": False,
+    }
     definition["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split(QWEN), level]}
     definition["normalizer"] = {"type": "NFC"}
     return definition
@@ -140,7 +147,9 @@ def _unigram(lines: Sequence[str]) -> Definition:
         normalizer=normalizers.NFKC(),
         pre_tokenizer=pre_tokenizers.Metaspace(),
         post_processor=processors.TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+            single="<s> $A </s>",
+            pair="<s> $A </s> </s> $B </s>",
+            special_tokens=[("<s>", 0), ("</s>", 2)],
         ),
     )
 
@@ -186,7 +195,10 @@ def _normalizer(rng: random.Random, charsmap: str | None, depth: int = 0) -> Def
         )
     )
     choices: list[Definition] = [
-        *({"type": name} for name in ("Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Nmt")),
+        *(
+            {"type": name}
+            for name in ("Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Nmt")
+        ),
         *(bert, bert),
         {"type": "Strip", "strip_left": _flag(rng), "strip_right": _flag(rng)},
         {"type": "Prepend", "prepend": rng.choice(("▁", "x", " "))},
@@ -208,14 +220,21 @@ def _pre_tokenizer(rng: random.Random, depth: int = 0) -> Definition:
     level["use_regex"] = _flag(rng)
     patterns = (*SPLITS, r"\s+", r"\p{N}{1,3}", r"[一-龥]", r"\w+|[^\w\s]+")
     choices: list[Definition] = [
-        *({"type": name} for name in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts")),
+        *(
+            {"type": name}
+            for name in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts")
+        ),
         *(metaspace, metaspace, level, level),
         {"type": "Punctuation", "behavior": rng.choice(behaviors)},
         {"type": "Digits", "individual_digits": _flag(rng)},
         {"type": "CharDelimiterSplit", "delimiter": rng.choice(" -x")},
         *(split(pattern) for pattern in SPLITS),
         split(rng.choice(patterns), rng.choice(behaviors), invert=_flag(rng)),
-        {**split("x"), "pattern": {"String": rng.choice((" ", "▁", "ab"))}, "behavior": rng.choice(behaviors)},
+        {
+            **split("x"),
+            "pattern": {"String": rng.choice((" ", "▁", "ab"))},
+            "behavior": rng.choice(behaviors),
+        },
     ]
     return rng.choice(choices)
 
@@ -223,7 +242,12 @@ def _pre_tokenizer(rng: random.Random, depth: int = 0) -> Definition:
 def _post_processor(rng: random.Random, definition: Definition) -> Definition:
     names = {added["content"]: added["id"] for added in definition["added_tokens"]}
     if not names or rng.random() < 0.2:
-        return {"type": "ByteLevel", "add_prefix_space": _flag(rng), "trim_offsets": _flag(rng), "use_regex": True}
+        return {
+            "type": "ByteLevel",
+            "add_prefix_space": _flag(rng),
+            "trim_offsets": _flag(rng),
+            "use_regex": True,
+        }
     first, last = (rng.choice(list(names.items())) for _ in range(2))
     kind = rng.randrange(3)
     if kind == 0:
@@ -245,8 +269,40 @@ def _post_processor(rng: random.Random, definition: Definition) -> Definition:
 
 
 ADDED: Final = (
-    *("<a>", "[X]", "<|x|>", "the", "in", " in", "ing", "é", "E", "▁", "▁▁", "\n", "\n\n", "  ", "ab", "aba"),
-    *("bab", "0", "'s", "##s", "中", "中文", "👍", "İ", "ß", "e\u0301", "a b", ".", "...", "x" * 20),
+    *(
+        "<a>",
+        "[X]",
+        "<|x|>",
+        "the",
+        "in",
+        " in",
+        "ing",
+        "é",
+        "E",
+        "▁",
+        "▁▁",
+        "\n",
+        "\n\n",
+        "  ",
+        "ab",
+        "aba",
+    ),
+    *(
+        "bab",
+        "0",
+        "'s",
+        "##s",
+        "中",
+        "中文",
+        "👍",
+        "İ",
+        "ß",
+        "e\u0301",
+        "a b",
+        ".",
+        "...",
+        "x" * 20,
+    ),
 )
 
 
