@@ -17,7 +17,7 @@ SOURCES := $(RUST) pyproject.toml README.md $(shell find python -name '*.py' -o 
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: $(VENV)/.installed $(VENV)/.model ## Build legato, install it, and search the standard library's documentation
@@ -29,6 +29,7 @@ dev: $(VENV)/.dev ## Set up for development: tools, the installed wheel, the dem
 .PHONY: test
 test: dev ## Run all tests, of Rust and of Python
 	cargo test --release --quiet
+	$(BIN)/python -m bench._materials --registry PyPI
 	$(BIN)/python -m pytest
 
 .PHONY: lint
@@ -47,6 +48,23 @@ check: test lint ## What CI runs: test, then lint
 .PHONY: bench
 bench: $(VENV)/.installed $(VENV)/.model ## Measure size, import time and the demo, and write BENCHMARKS.md
 	$(BIN)/python bench/main.py --wheel dist/*.whl --output BENCHMARKS.md
+
+.PHONY: bench-tokenize
+bench-tokenize: $(VENV)/.bench ## Compare tokenization with its peers, and write it into BENCHMARKS.md (about half an hour)
+	$(BIN)/python bench/tokenize.py --output BENCHMARKS.md
+
+.PHONY: materials
+materials: $(VENV)/bin/python ## Fetch the tokenizer files and texts of the corpus tests, the fuzzer and the benchmark
+	$(BIN)/python -m bench._materials
+
+.PHONY: corpus
+corpus: dev materials ## Compare tokenization with tokenizers on all materials (minutes)
+	$(BIN)/python -m pytest -m corpus
+
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: dev materials ## Look for texts that legato tokenizes otherwise than tokenizers: make fuzz SECONDS=1800
+	RUST_BACKTRACE=0 $(BIN)/python tests/fuzz_tokenize.py --seconds $(SECONDS)
 
 .PHONY: clean
 clean: ## Remove the virtual environment and built files; the shared target folder stays
@@ -72,6 +90,10 @@ $(VENV)/.installed: dist/.built
 
 $(VENV)/.dev: $(VENV)/.installed $(VENV)/.model
 	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[dev]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[bench]"
 	touch $@
 
 # Its declared dependencies would bring torch.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -16,10 +15,15 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+
+if __name__ == "__main__":
+    # Run as a file, Python puts this folder first: `import tokenize` anywhere would find ours.
+    sys.path[0] = str(Path(__file__).parent.parent)
+
+from bench import _page
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / "examples" / "stdlib" / "workflow.py"
@@ -42,26 +46,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the page to write")
     arguments = parser.parse_args()
     sections = [head(), size(arguments.wheel), imports(), demo()]
+    if arguments.output.exists():  # bench/tokenize.py has made it, and takes longer
+        old = _page.section(arguments.output.read_text(encoding="utf-8"), "Tokenization")
+        sections += [old] if old else []
     arguments.output.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"))
 
 
 def head() -> str:
     """Name the machine and the versions."""
-    model = "unknown processor"
-    if (info := Path("/proc/cpuinfo")).exists():
-        found = re.search(
-            r"^model name\s*:\s*(.+)$", info.read_text(encoding="utf-8"), re.MULTILINE
-        )
-        model = found[1] if found else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    today = datetime.now(timezone.utc).date()
     return (
         "# Benchmarks\n\nMade by `make bench`; run it to have your own. "
-        "The machine is shared: compare within a table, not across machines.\n\n"
-        f"{today}, {model}, {cores} processors, load {os.getloadavg()[0]:.1f} at the start, "
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"legato {version('legato')}."
+        f"The machine is shared: compare within a table, not across machines.\n\n{_page.machine()}"
     )
 
 
@@ -76,7 +72,7 @@ def size(wheel: Path) -> str:
         ("unpacked", f"{mib(unpacked)} MiB, {share:.0%} of what Lambda unpacks at most (250 MiB)"),
         ("of it the native module", f"{mib(native)} MiB"),
     ]
-    return "## Size\n\n" + table(("what", "size"), rows)
+    return "## Size\n\n" + _page.table(("what", "size"), rows)
 
 
 def imports() -> str:
@@ -93,7 +89,7 @@ def imports() -> str:
         wall, cpu = (1000 * (cost.wall - bare.wall), 1000 * (cost.cpu - bare.cpu))
         rows.append((f"`import {name}`", f"{wall:.0f} ms", f"{cpu:.0f} ms"))
     text = f"Median of {ROUNDS} fresh processes each, in turn, less one that imports nothing."
-    return f"## Import\n\n{text}\n\n" + table(("what", "wall", "processor"), rows)
+    return f"## Import\n\n{text}\n\n" + _page.table(("what", "wall", "processor"), rows)
 
 
 def demo() -> str:
@@ -108,7 +104,7 @@ def demo() -> str:
         "`legato run examples/stdlib/workflow.py` as a whole process: the docstrings of the "
         "standard library through all-MiniLM-L6-v2 (float32), five stages, two queries."
     )
-    return f"## Demo\n\n{text}\n\n" + table(("what", "records", "wall", "records/s"), rows)
+    return f"## Demo\n\n{text}\n\n" + _page.table(("what", "records", "wall", "records/s"), rows)
 
 
 def legato_run(store: str) -> tuple[str, float]:
@@ -149,12 +145,6 @@ def installed(name: str) -> bool:
 def mib(size: int) -> str:
     """Return bytes as MiB."""
     return f"{size / (1 << 20):.1f}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
