@@ -24,7 +24,7 @@ impl Pairs {
     const FREE: u64 = u64::MAX;
 
     fn with_capacity(pairs: usize) -> Self {
-        let bits = (pairs * 2).next_power_of_two().trailing_zeros().max(4);
+        let bits = (pairs * 3 / 2).next_power_of_two().trailing_zeros().max(4);
         Self { slots: vec![Self::FREE; 1 << bits].into_boxed_slice(), shift: 64 - bits }
     }
 

@@ -280,7 +280,7 @@ fn leading(marks: u64) -> usize {
 /// Marks the ASCII letters among eight bytes.
 #[inline]
 fn letters(bytes: u64) -> u64 {
-    between(bytes | 0x20 * ONES, b'a', b'z')
+    between(bytes | (0x20 * ONES), b'a', b'z')
 }
 
 #[inline]
