@@ -14,7 +14,7 @@ pub(super) const LONG: usize = 39;
 const SHORT_IDS: usize = 4;
 const LONG_IDS: usize = 22;
 
-const SHORT_BITS: u32 = 15;
+const SHORT_BITS: u32 = 16;
 const LONG_BITS: u32 = 12;
 
 /// Where the number of ids stands in an entry's key, above the number of bytes.
