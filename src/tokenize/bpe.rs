@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::cache::prefetch;
 use super::definition::Text;
 use super::vocabulary::{ID_BITS, Vocabulary};
 
@@ -13,9 +14,19 @@ const NONE: u32 = 1 << RANK_BITS;
 /// Words of more symbols are merged with a heap.
 const SHORT: usize = 64;
 
-/// The rank of each pair that can be merged: open addressing in slots of `left | right | rank`.
+/// Ids below this are those of the bytes, in most vocabularies.
+const FIRST: u32 = 256;
+/// Far more than chance needs; merges made to collide are left to the exact path.
+const PROBES: usize = 512;
+/// Merges that a load resolves together.
+const TOGETHER: usize = 32;
+
+/// The rank of each pair that can be merged.
 #[derive(Debug)]
 struct Pairs {
+    /// Of two ids below [`FIRST`], which every word begins with: at `left | right`.
+    first: Box<[u32]>,
+    /// Open addressing in slots of `left | right | rank`.
     slots: Box<[u64]>,
     shift: u32,
 }
@@ -25,23 +36,37 @@ impl Pairs {
 
     fn with_capacity(pairs: usize) -> Self {
         let bits = (pairs * 3 / 2).next_power_of_two().trailing_zeros().max(4);
-        Self { slots: vec![Self::FREE; 1 << bits].into_boxed_slice(), shift: 64 - bits }
+        let first = vec![NONE; (FIRST * FIRST) as usize].into_boxed_slice();
+        Self { first, slots: vec![Self::FREE; 1 << bits].into_boxed_slice(), shift: 64 - bits }
     }
 
-    /// The last rank of a pair counts, as upstream.
-    fn insert(&mut self, left: u32, right: u32, rank: u32) {
+    /// The last rank of a pair counts, as upstream. `None` where there is no place for it.
+    fn insert(&mut self, left: u32, right: u32, rank: u32) -> Option<()> {
+        if left < FIRST && right < FIRST {
+            self.first[(left * FIRST + right) as usize] = rank;
+            return Some(());
+        }
         let key = Self::key(left, right);
         let mask = self.slots.len() - 1;
-        let mut at = self.home(key);
-        while self.slots[at] != Self::FREE && self.slots[at] >> RANK_BITS != key {
-            at = (at + 1) & mask;
-        }
+        let home = self.home(key);
+        let mut places = (home..home + PROBES).map(|at| at & mask);
+        let at = places
+            .find(|&at| self.slots[at] == Self::FREE || self.slots[at] >> RANK_BITS == key)?;
         self.slots[at] = key << RANK_BITS | u64::from(rank);
+        Some(())
+    }
+
+    /// Asks the memory for what [`Pairs::insert`] of the same pair will need.
+    fn prefetch(&self, left: u32, right: u32) {
+        prefetch(&self.slots[self.home(Self::key(left, right))]);
     }
 
     /// The rank of a pair, or [`NONE`].
     #[inline]
     fn rank(&self, left: u32, right: u32) -> u32 {
+        if left < FIRST && right < FIRST {
+            return self.first[(left * FIRST + right) as usize];
+        }
         let key = Self::key(left, right);
         let mask = self.slots.len() - 1;
         let mut at = self.home(key);
@@ -98,16 +123,25 @@ impl Bpe {
         }
         let mut pairs = Pairs::with_capacity(merges.len());
         let mut merged = Vec::with_capacity(merges.len());
-        let mut id = 0;
-        for (rank, (left, right)) in (0..).zip(merges) {
-            // Most vocabularies number their tokens in the order of the merges.
-            id = vocabulary.joined(left, right, id + 1)?;
-            merged.push(id);
-            let (left, right) = (vocabulary.id(left)?, vocabulary.id(right)?);
-            if !allowed(left, right) {
-                return None;
+        let (mut id, mut rank) = (0, 0);
+        let mut resolved = [(0, 0); TOGETHER];
+        for merges in merges.chunks(TOGETHER) {
+            // Tables of this size are out of every cache: a group waits for its places together.
+            merges.iter().for_each(|(left, right)| vocabulary.prefetch(left, right));
+            for ((left, right), ids) in merges.iter().zip(&mut resolved) {
+                // Most vocabularies number their tokens in the order of the merges.
+                id = vocabulary.joined(left, right, id + 1)?;
+                merged.push(id);
+                *ids = (vocabulary.id(left)?, vocabulary.id(right)?);
+                pairs.prefetch(ids.0, ids.1);
             }
-            pairs.insert(left, right, rank);
+            for &(left, right) in &resolved[..merges.len()] {
+                if !allowed(left, right) {
+                    return None;
+                }
+                pairs.insert(left, right, rank)?;
+                rank += 1;
+            }
         }
         Some(Self { pairs, merged })
     }

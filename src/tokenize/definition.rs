@@ -192,8 +192,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merges<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut merges = Vec::with_capacity(1 << 15);
-                while let Some(Merge(left, right)) = list.next_element()? {
-                    merges.push((left, right));
+                let mut notation = None;
+                while let Some(merge) = list.next_element::<Merge<'_>>()? {
+                    if *notation.get_or_insert(merge.apart) != merge.apart {
+                        return Err(A::Error::custom("merges of both notations"));
+                    }
+                    merges.push((merge.left, merge.right));
                 }
                 Ok(Merges(merges))
             }
@@ -202,7 +206,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merges<'a> {
     }
 }
 
-struct Merge<'a>(Text<'a>, Text<'a>);
+struct Merge<'a> {
+    left: Text<'a>,
+    right: Text<'a>,
+    /// Two strings, not one.
+    apart: bool,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -219,12 +228,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
                 line: &'de str,
             ) -> Result<Self::Value, E> {
                 let (left, right) = halves(line).ok_or_else(|| E::custom("not two tokens"))?;
-                Ok(Merge(Text(Cow::Borrowed(left)), Text(Cow::Borrowed(right))))
+                let (left, right) = (Text(Cow::Borrowed(left)), Text(Cow::Borrowed(right)));
+                Ok(Merge { left, right, apart: false })
             }
 
             fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Self::Value, E> {
                 let (left, right) = halves(line).ok_or_else(|| E::custom("not two tokens"))?;
-                Ok(Merge(Text(Cow::Owned(left.to_owned())), Text(Cow::Owned(right.to_owned()))))
+                let own = |text: &str| Text(Cow::Owned(text.to_owned()));
+                Ok(Merge { left: own(left), right: own(right), apart: false })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -233,7 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
                 if list.next_element::<serde::de::IgnoredAny>()?.is_some() {
                     return Err(A::Error::custom("more than two tokens"));
                 }
-                Ok(Merge(left, right))
+                Ok(Merge { left, right, apart: true })
             }
         }
         deserializer.deserialize_any(Pairs)

@@ -1,4 +1,4 @@
-use super::cache::{ID_LIMIT, SHORT, key};
+use super::cache::{ID_LIMIT, SHORT, key, prefetch};
 use super::definition::{Model, Text};
 
 /// Ids of BPE models are below this, so that two of them and a rank fit one word (see `bpe`).
@@ -26,6 +26,9 @@ struct Slot {
 type Key = [u64; 2];
 const FREE: Key = [0; 2];
 const LONG: u64 = u64::MAX;
+
+/// Far more than chance needs; a vocabulary made to collide is left to the exact path.
+const PROBES: usize = 512;
 
 impl<'a> Vocabulary<'a> {
     /// `None` if the model's merges are not upstream's plain ones, or if two tokens share a text or an id.
@@ -61,7 +64,10 @@ impl<'a> Vocabulary<'a> {
         }
         let key = key_of(text);
         let (found, at) = self.find(text, key);
-        if found.is_some() || self.by_id[index].replace(text).is_some() {
+        if at.wrapping_sub(self.home(key)) & (self.slots.len() - 1) > PROBES
+            || found.is_some()
+            || self.by_id[index].replace(text).is_some()
+        {
             return None;
         }
         self.slots[at] = Slot { key, id };
@@ -92,10 +98,22 @@ impl<'a> Vocabulary<'a> {
         self.id(str::from_utf8(&joined[..length]).ok()?)
     }
 
+    /// Asks the memory for what the look-ups of two tokens will need.
+    pub(super) fn prefetch(&self, left: &str, right: &str) {
+        for text in [left, right].into_iter().filter(|text| !text.is_empty()) {
+            prefetch(&self.slots[self.home(key_of(text))]);
+        }
+    }
+
+    #[inline]
+    fn home(&self, key: Key) -> usize {
+        (fold(fold(key[0]) ^ key[1]) >> self.shift) as usize
+    }
+
     /// The id of `text`, and its slot or the one that it would take.
     fn find(&self, text: &str, key: Key) -> (Option<u32>, usize) {
         let mask = self.slots.len() - 1;
-        let mut at = (fold(fold(key[0]) ^ key[1]) >> self.shift) as usize;
+        let mut at = self.home(key);
         loop {
             let slot = self.slots[at];
             if slot.key == FREE {
@@ -119,7 +137,7 @@ fn key_of(text: &str) -> Key {
     [key as u64, (key >> 64) as u64]
 }
 
-/// Hashes bytes, eight at a time. Keys are a model file's, whose author gains nothing by collisions.
+/// Hashes bytes, eight at a time.
 #[inline]
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     let mut chunks = bytes.chunks_exact(8);
