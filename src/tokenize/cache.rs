@@ -14,39 +14,27 @@ pub(super) const LONG: usize = 39;
 const SHORT_IDS: usize = 4;
 const LONG_IDS: usize = 22;
 
-const SHORT_BITS: u32 = 16;
-const LONG_BITS: u32 = 12;
+const SHORT_BITS: u32 = 15;
+const LONG_BITS: u32 = 14;
 
 /// Where the number of ids stands in an entry's key, above the number of bytes.
 const COUNT: u32 = 124;
-
-/// Two entries share a cache line of 64 bytes; the newer is first.
-#[derive(Clone, Copy)]
-#[repr(C, align(32))]
-struct Short {
-    /// Up to 15 bytes; in the highest byte their number, and that of the ids above it. 0 is no entry.
-    /// The highest bit is the caller's: it tells apart what would be the same word.
-    key: u128,
-    ids: [u32; SHORT_IDS],
-}
-
-#[derive(Clone, Copy)]
-#[repr(C, align(128))]
-struct Long {
-    /// Up to 39 bytes, and their number in the highest byte of the last word; 0 is no entry.
-    key: [u64; 5],
-    /// The number of ids is in the highest bits of the first.
-    ids: [u32; LONG_IDS],
-}
 
 /// Ids must be below this, so that a long entry has room for their number.
 pub(super) const ID_LIMIT: u32 = 1 << ID_BITS;
 const ID_BITS: u32 = 27;
 
 /// Words and their ids. Words of up to [`SHORT`] bytes are keyed by value, see [`key`].
+///
+/// A short entry is two numbers. The key: up to 15 bytes, and in the highest byte their number, and above it
+/// that of the ids; the highest bit is the caller's and tells apart what would be the same word. Then four ids.
+/// Two entries share a line of the processor's cache; the newer is first.
+///
+/// A long entry is eight numbers, 128 bytes: a key of 40, which ends with its length, and 22 ids, with their
+/// number in the highest bits of the first. A key of 0 is no entry.
 pub(super) struct Cache {
-    short: Box<[[Short; 2]]>,
-    long: Box<[Long]>,
+    short: Table<4, SHORT_BITS>,
+    long: Table<8, LONG_BITS>,
 }
 
 impl fmt::Debug for Cache {
@@ -57,13 +45,48 @@ impl fmt::Debug for Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        let (short, long) =
-            (Short { key: 0, ids: [0; SHORT_IDS] }, Long { key: [0; 5], ids: [0; LONG_IDS] });
-        Self {
-            short: vec![[short; 2]; 1 << (SHORT_BITS - 1)].into_boxed_slice(),
-            long: vec![long; 1 << LONG_BITS].into_boxed_slice(),
-        }
+        Self { short: Table::new(), long: Table::new() }
     }
+}
+
+/// 2^`BITS` lines of `N` numbers, each at the beginning of a line of the processor's cache.
+///
+/// Numbers, so that the system hands them out as zeros that take no memory until one is written.
+struct Table<const N: usize, const BITS: u32> {
+    numbers: Vec<u128>,
+    first: usize,
+}
+
+impl<const N: usize, const BITS: u32> Table<N, BITS> {
+    fn new() -> Self {
+        let numbers = vec![0_u128; (N << BITS) + 3];
+        // At most three numbers of 16 bytes are left out; where that is not known, none.
+        let first = numbers.as_ptr().align_offset(64).min(3);
+        Self { numbers, first }
+    }
+
+    /// The line of a hash.
+    #[inline]
+    fn line(&self, hash: u64) -> &[u128; N] {
+        let (lines, _) = self.numbers[self.first..].as_chunks();
+        &lines[(hash >> (64 - BITS)) as usize]
+    }
+
+    fn line_mut(&mut self, hash: u64) -> &mut [u128; N] {
+        let (lines, _) = self.numbers[self.first..].as_chunks_mut();
+        &mut lines[(hash >> (64 - BITS)) as usize]
+    }
+}
+
+/// The four ids that a number holds.
+#[inline]
+fn unpacked(number: u128) -> [u32; 4] {
+    [number as u32, (number >> 32) as u32, (number >> 64) as u32, (number >> 96) as u32]
+}
+
+#[inline]
+fn packed(ids: &[u32]) -> u128 {
+    ids.iter().rev().fold(0, |number, &id| number << 32 | u128::from(id))
 }
 
 /// The key of a word of 1 to [`SHORT`] bytes.
@@ -103,19 +126,18 @@ impl Cache {
     /// Appends the ids of the word with this key; `false` where it is not known.
     #[inline]
     pub(super) fn append_short(&self, key: u128, ids: &mut Vec<u32>) -> bool {
-        let [newer, older] = &self.short[short_bucket(key)];
-        let same = |entry: &Short| (entry.key ^ key) & !(7 << COUNT) == 0;
-        let entry = if same(newer) {
-            newer
-        } else if same(older) {
-            older
+        let [newer, newer_ids, older, older_ids] = self.short.line(short_hash(key));
+        let same = |entry: u128| (entry ^ key) & !(7 << COUNT) == 0;
+        let (entry, found) = if same(*newer) {
+            (newer, newer_ids)
+        } else if same(*older) {
+            (older, older_ids)
         } else {
             return false;
         };
         // All of them and back: one store, and no branch on how many there are.
-        let count = (entry.key >> COUNT) as usize & 7;
-        let length = ids.len() + count;
-        ids.extend_from_slice(&entry.ids);
+        let length = ids.len() + ((entry >> COUNT) as usize & 7);
+        ids.extend_from_slice(&unpacked(*found));
         ids.truncate(length);
         true
     }
@@ -130,12 +152,19 @@ impl Cache {
     /// As [`Cache::append`], where the word is known to be in no short entry.
     pub(super) fn append_long(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
         let Some(key) = long_key(word) else { return false };
-        let entry = &self.long[long_slot(&key)];
-        let known = entry.key == key;
+        let line = self.long.line(long_hash(key));
+        let known = line[0] == key[0] && line[1] == key[1] && line[2] as u64 == key[2] as u64;
         if known {
-            let count = (entry.ids[0] >> ID_BITS) as usize;
-            ids.push(entry.ids[0] & (ID_LIMIT - 1));
-            ids.extend_from_slice(&entry.ids[1..count]);
+            let head = unpacked(line[2] >> 64);
+            let length = ids.len() + (head[0] >> ID_BITS) as usize;
+            ids.extend_from_slice(&[head[0] & (ID_LIMIT - 1), head[1]]);
+            for &number in &line[3..] {
+                if ids.len() >= length {
+                    break;
+                }
+                ids.extend_from_slice(&unpacked(number));
+            }
+            ids.truncate(length);
         }
         known
     }
@@ -143,11 +172,8 @@ impl Cache {
     /// Remembers what the word with this key became, if there is room for its ids.
     pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
         if ids.len() <= SHORT_IDS {
-            let mut kept = [0; SHORT_IDS];
-            kept[..ids.len()].copy_from_slice(ids);
-            let bucket = &mut self.short[short_bucket(key)];
-            bucket[1] = bucket[0];
-            bucket[0] = Short { key: key | (ids.len() as u128) << COUNT, ids: kept };
+            let line = self.short.line_mut(short_hash(key));
+            *line = [key | (ids.len() as u128) << COUNT, packed(ids), line[0], line[1]];
         }
     }
 
@@ -159,38 +185,42 @@ impl Cache {
         } else if let Some(key) = long_key(word)
             && (1..=LONG_IDS).contains(&ids.len())
         {
+            let line = self.long.line_mut(long_hash(key));
             let mut kept = [0; LONG_IDS];
             kept[..ids.len()].copy_from_slice(ids);
             kept[0] |= (ids.len() as u32) << ID_BITS;
-            self.long[long_slot(&key)] = Long { key, ids: kept };
+            *line = [key[0], key[1], key[2] | packed(&kept[..2]) << 64, 0, 0, 0, 0, 0];
+            for (number, ids) in line[3..].iter_mut().zip(kept[2..].chunks(4)) {
+                *number = packed(ids);
+            }
         }
     }
 }
 
 /// Hashes without the number of ids, which a look-up does not know: it is 0 in a key that comes from outside.
 #[inline]
-fn short_bucket(key: u128) -> usize {
+fn short_hash(key: u128) -> u64 {
     let (low, high) = (key as u64, (key >> 64) as u64);
-    let hash = mix(low ^ 0x9e37_79b9_7f4a_7c15, high ^ 0xd1b5_4a32_d192_ed03);
-    (hash >> (64 - SHORT_BITS + 1)) as usize
+    mix(low ^ 0x9e37_79b9_7f4a_7c15, high ^ 0xd1b5_4a32_d192_ed03)
 }
 
-fn long_key(word: &[u8]) -> Option<[u64; 5]> {
-    let mut bytes = [0; 40];
+/// 40 bytes: the word, zeros and its length.
+fn long_key(word: &[u8]) -> Option<[u128; 3]> {
+    let mut bytes = [0; 48];
     bytes.get_mut(..word.len()).filter(|_| (1..=LONG).contains(&word.len()))?.copy_from_slice(word);
-    bytes[39] = word.len() as u8;
-    let mut key = [0; 5];
-    for (word, bytes) in key.iter_mut().zip(bytes.chunks_exact(8)) {
-        *word = u64::from_le_bytes(bytes.try_into().ok()?);
+    bytes[LONG] = word.len() as u8;
+    let mut key = [0; 3];
+    for (number, bytes) in key.iter_mut().zip(bytes.as_chunks().0) {
+        *number = u128::from_le_bytes(*bytes);
     }
     Some(key)
 }
 
-#[inline]
-fn long_slot(key: &[u64; 5]) -> usize {
-    let head = mix(key[0] ^ 0x9e37_79b9_7f4a_7c15, key[1] ^ 0xd1b5_4a32_d192_ed03);
-    let tail = mix(key[2] ^ 0x8ebc_6af0_9c88_c6e3, key[3] ^ key[4] ^ 0x5895_b2a5_4f3b_7c21);
-    (mix(head ^ tail, 0x9e37_79b9_7f4a_7c15) >> (64 - LONG_BITS)) as usize
+fn long_hash([a, b, c]: [u128; 3]) -> u64 {
+    let head = mix(a as u64 ^ 0x9e37_79b9_7f4a_7c15, (a >> 64) as u64 ^ 0xd1b5_4a32_d192_ed03);
+    let tail =
+        mix(b as u64 ^ 0x8ebc_6af0_9c88_c6e3, (b >> 64) as u64 ^ c as u64 ^ 0x5895_b2a5_4f3b_7c21);
+    mix(head ^ tail, 0x9e37_79b9_7f4a_7c15)
 }
 
 /// Both halves of a 128-bit product, folded.
