@@ -5,6 +5,9 @@
 //! pre-tokens ([`split`]) and these into pieces ([`model`]). Words whose ids depend on what stands beside
 //! them are never remembered.
 
+// Ids, codes and places are narrower than what they are kept in, which is checked where they come from.
+#![allow(clippy::cast_possible_truncation)]
+
 mod charsmap;
 mod model;
 mod normalizer;
@@ -71,7 +74,7 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     if let Some(marker) = split.marker() {
         let mut lattice = Lattice::default();
         lattice.push(marker.mark, &model);
-        model.encode(&mut lattice, &mut mark_ids, usize::MAX);
+        model.encode(&mut lattice, &mut mark_ids, usize::MAX, false);
     }
     let family = Unigram {
         mark_ids,

@@ -103,16 +103,27 @@ impl Model {
     }
 
     /// Appends the ids of the pre-token in `lattice`; may stop once `ids` has `limit` or more.
-    pub(super) fn encode(&self, lattice: &mut Lattice, ids: &mut Vec<u32>, limit: usize) {
+    ///
+    /// `open`: the pre-token goes on, so that only those ids are appended that do not depend on how.
+    pub(super) fn encode(
+        &self,
+        lattice: &mut Lattice,
+        ids: &mut Vec<u32>,
+        limit: usize,
+        open: bool,
+    ) {
         let Lattice { chars, codes, places, path } = lattice;
         let codes = &codes[..];
         places.clear();
         places.resize(codes.len() + 1, UNREACHED);
         places[0].score = 0.0;
         let mut pending = None; // where unknown characters began that may go on
+        // Pieces that start before this end before the known part of the pre-token does.
+        let settled =
+            if open { codes.len().saturating_sub(self.trie.longest()) } else { usize::MAX };
         let (mut part, mut reach) = (0, 0);
         for start in 0..codes.len() {
-            if start == reach && start - part >= PART {
+            if start == reach && start - part >= PART && start <= settled {
                 read_back(places, part, start, path);
                 self.append(chars, path, &mut pending, ids);
                 if ids.len() >= limit {
@@ -132,6 +143,9 @@ impl Model {
                 arrive(places, start, start + 1, before + self.unknown_score, self.unknown);
             }
             reach = reach.max(reached);
+        }
+        if open {
+            return;
         }
         read_back(places, part, codes.len(), path);
         self.append(chars, path, &mut pending, ids);

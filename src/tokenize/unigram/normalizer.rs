@@ -196,6 +196,17 @@ impl Normalizer {
         }
     }
 
+    /// A place at `from` or later where a word can be divided and each part taken alone; `None` where there may
+    /// be none.
+    pub(super) fn cut(&self, text: &str, from: usize) -> Option<usize> {
+        let from = text.ceil_char_boundary(from);
+        match &*self.steps {
+            [] => Some(from),
+            [Step::Charsmap(map)] => map.cut(text, from),
+            _ => None,
+        }
+    }
+
     /// What becomes of a whole section.
     pub(super) fn section<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let text = self.stripped(text);

@@ -41,6 +41,8 @@ pub(super) struct Trie {
     /// By code point, 0 for a character that no piece has.
     codes: Box<[u16]>,
     nodes: Box<[Node]>,
+    /// Characters of the longest piece.
+    longest: usize,
 }
 
 impl std::fmt::Debug for Trie {
@@ -63,6 +65,7 @@ impl Trie {
             text.extend(piece.chars().map(|c| codes[c as usize]));
             keys.push(Key::new(&text, start, id as u32));
         }
+        let longest = keys.iter().map(|key| key.length as usize).max()?;
         // Of equal pieces the last counts, as upstream.
         keys.sort_unstable_by(|a, b| {
             let rest = || a.codes(&text).cmp(b.codes(&text)).then(a.id.cmp(&b.id));
@@ -77,7 +80,12 @@ impl Trie {
         }
         let nodes = Vec::with_capacity(text.len());
         let builder = Builder { nodes, ..Builder::default() };
-        Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)? })
+        Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)?, longest })
+    }
+
+    /// How many characters the longest piece has.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The code of a character, 0 for one that no piece has.
@@ -187,7 +195,7 @@ impl Builder {
         // Depth first, so that the nodes of one piece stand close together.
         while let Some(Branch { node, depth, keys: range }) = branches.pop() {
             children.clear();
-            self.children(&keys[range.clone()], text, depth, &mut children);
+            Self::children(&keys[range.clone()], text, depth, &mut children);
             let Some(&(first, _)) = children.first() else { continue };
             let base = if depth == 0 { 0 } else { self.base(first, &children)? };
             self.nodes[node].link |= (base as u64) << (16 + ID_BITS);
@@ -215,7 +223,7 @@ impl Builder {
     }
 
     /// Lists the codes that follow the first `depth` of `keys`, and how many keys each has.
-    fn children(&self, keys: &[Key], text: &[u16], depth: usize, children: &mut Vec<(u16, usize)>) {
+    fn children(keys: &[Key], text: &[u16], depth: usize, children: &mut Vec<(u16, usize)>) {
         for key in keys {
             let Some(&code) = key.codes(text).get(depth) else { continue };
             match children.last_mut() {

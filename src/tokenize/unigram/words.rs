@@ -6,6 +6,11 @@ use super::split::{Prepend, Split};
 use super::{Unigram, Work};
 use crate::tokenize::cache::{SHORT, key_at};
 
+/// Bytes from which on a word is not normalized as a whole if only the first of its ids are wanted.
+const LONG: usize = 1 << 12;
+/// Bytes of a long word for each id that is wanted, at the first try.
+const BYTES_PER_ID: usize = 16;
+
 /// The ASCII characters, all below `!`, that end a word as a space does.
 #[derive(Debug)]
 pub(super) struct Separators([bool; 33]);
@@ -50,7 +55,7 @@ impl Separators {
             let eight = text.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
             let Some(bytes) = eight.map(u64::from_le_bytes) else { break };
             // The lowest byte that is below `!` sets its highest bit; those above it may do so too.
-            let low = bytes.wrapping_sub(0x21 * ONES) & !bytes & 0x80 * ONES;
+            let low = bytes.wrapping_sub(0x21 * ONES) & !bytes & (0x80 * ONES);
             if low == 0 {
                 at += 8;
                 continue;
@@ -130,7 +135,7 @@ impl Words<'_> {
             let mark = marker.filter(|_| c == ' ').map(|marker| marker.mark);
             lattice.push(mark.unwrap_or(c), &self.family.model);
         }
-        self.family.model.encode(lattice, self.ids, self.limit);
+        self.family.model.encode(lattice, self.ids, self.limit, false);
     }
 
     /// Appends the ids of the word from `start` to `end`, and answers where it ended: later, if it could not be
@@ -165,6 +170,9 @@ impl Words<'_> {
         before: &mut Before,
         remember: bool,
     ) -> usize {
+        if end - start > LONG && self.limit < usize::MAX && self.begin(&text[start..end], *before) {
+            return end;
+        }
         let mut buffer = std::mem::take(&mut self.work.text);
         buffer.clear();
         let mut context = Context::default();
@@ -176,55 +184,87 @@ impl Words<'_> {
             _ => &text[start..end],
         };
         let mut length = self.ids.len();
-        let alike = match &self.family.split {
-            Split::Marks(marker) => {
-                length +=
-                    self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
-                self.marked_words(word, before);
-                !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark)
-            }
-            _ => {
-                self.spaced_words(word);
-                true
-            }
-        };
+        let mut alike = true;
+        if let Split::Marks(marker) = &self.family.split {
+            length += self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
+            alike = !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark);
+        }
+        self.words(word, before, false);
         // What is left off at the limit is not known.
         if remember && alike && !context.left && !context.right && self.ids.len() < self.limit {
-            self.work.cache.put(text[start..end].as_bytes(), &self.ids[length..]);
+            self.work.cache.put(&text.as_bytes()[start..end], &self.ids[length..]);
         }
         self.work.text = buffer;
         end
     }
 
-    /// Appends the ids of normalized text of which white space is removed.
-    fn spaced_words(&mut self, text: &str) {
+    /// Encodes as much of a long word as is wanted; `false`, and nothing appended, where that is most of it.
+    fn begin(&mut self, word: &str, before: Before) -> bool {
+        let length = self.ids.len();
+        let mut bytes = (self.limit - length).saturating_mul(BYTES_PER_ID).max(LONG);
+        while bytes < word.len() / 2 {
+            let mut normalized = String::new();
+            let cut = match self.steps {
+                // What stands before the word may belong to its first grapheme.
+                Some(steps) => steps.cut(word, bytes).filter(|&cut| {
+                    let context = steps.word(&word[..cut], false, &mut normalized);
+                    !context.left
+                }),
+                None => Some(word.ceil_char_boundary(bytes)),
+            };
+            let Some(cut) = cut else { return false };
+            let part = if self.steps.is_some() { &*normalized } else { &word[..cut] };
+            self.words(part, &mut { before }, true);
+            if self.ids.len() >= self.limit {
+                return true;
+            }
+            self.ids.truncate(length);
+            bytes = bytes.saturating_mul(4);
+        }
+        false
+    }
+
+    /// Appends the ids of normalized text. `open`: its last word goes on.
+    fn words(&mut self, text: &str, before: &mut Before, open: bool) {
+        if let Split::Marks(marker) = &self.family.split {
+            self.marked_words(text, marker.mark, before, open);
+        } else {
+            self.spaced_words(text, open);
+        }
+    }
+
+    /// Appends the ids of words, of which white space is removed.
+    fn spaced_words(&mut self, text: &str, open: bool) {
         let marker = self.family.split.marker();
-        for word in text.split(char::is_whitespace).filter(|word| !word.is_empty()) {
-            let marked = marker.is_some_and(|marker| {
-                marker.prepend == Prepend::Always && !word.starts_with(marker.mark)
-            });
-            self.pre_tokens(word, marked);
+        let mut words = text.split(char::is_whitespace).peekable();
+        while let Some(word) = words.next() {
+            if word.is_empty() {
+                continue;
+            }
+            let marked =
+                marker.is_some_and(|m| m.prepend == Prepend::Always && !word.starts_with(m.mark));
+            self.pre_tokens(word, marked, open && words.peek().is_none());
             if self.ids.len() >= self.limit {
                 return;
             }
         }
     }
 
-    /// Appends the ids of normalized text of which spaces become marks.
-    fn marked_words(&mut self, text: &str, before: &mut Before) {
-        for (index, word) in text.split(' ').enumerate() {
-            before.spaces += usize::from(index > 0);
-            if word.is_empty() {
-                continue;
+    /// Appends the ids of words, of which spaces become marks.
+    fn marked_words(&mut self, text: &str, mark: char, before: &mut Before, open: bool) {
+        let mut words = text.split(' ').peekable();
+        while let Some(word) = words.next() {
+            let last = words.peek().is_none();
+            if !word.is_empty() {
+                let first = before.marked && !word.starts_with(mark);
+                self.marks(self.collapsed(before.spaces).saturating_sub(1));
+                self.pre_tokens(word, before.spaces > 0 || first, open && last);
+                before.spaces = 0;
+                if self.ids.len() >= self.limit {
+                    return;
+                }
             }
-            let mark = self.family.split.marker().map(|marker| marker.mark);
-            let first = before.marked && !word.chars().next().is_some_and(|c| Some(c) == mark);
-            self.marks(self.collapsed(before.spaces).saturating_sub(1));
-            self.pre_tokens(word, before.spaces > 0 || first);
-            before.spaces = 0;
-            if self.ids.len() >= self.limit {
-                return;
-            }
+            before.spaces += usize::from(!last);
         }
     }
 
@@ -244,19 +284,18 @@ impl Words<'_> {
         }
     }
 
-    /// Appends the ids of a word that has no space, with a mark before it if `marked`.
-    fn pre_tokens(&mut self, word: &str, marked: bool) {
+    /// Appends the ids of a word that has no space, with a mark before it if `marked`. `open`: it goes on.
+    fn pre_tokens(&mut self, word: &str, marked: bool, open: bool) {
         let Unigram { model, split, .. } = self.family;
         let lattice = &mut self.work.lattice;
-        let marker = split.marker();
         lattice.clear();
-        if let Some(marker) = marker.filter(|_| marked) {
+        if let Some(marker) = split.marker().filter(|_| marked) {
             lattice.push(marker.mark, model);
         }
-        let divider = marker.filter(|marker| marker.split).map(|marker| marker.mark);
+        let divider = split.marker().filter(|marker| marker.split).map(|marker| marker.mark);
         for c in word.chars() {
             if Some(c) == divider && !lattice.is_empty() {
-                model.encode(lattice, self.ids, self.limit);
+                model.encode(lattice, self.ids, self.limit, false);
                 if self.ids.len() >= self.limit {
                     return;
                 }
@@ -264,6 +303,6 @@ impl Words<'_> {
             }
             lattice.push(c, model);
         }
-        model.encode(lattice, self.ids, self.limit);
+        model.encode(lattice, self.ids, self.limit, open);
     }
 }
