@@ -148,10 +148,6 @@ impl Normalizer {
 
     /// Appends what the steps make of `word`. `after_space`: a space stands before it.
     pub(super) fn word(&self, word: &str, after_space: bool, out: &mut String) -> Context {
-        if self.is_plain(word) {
-            out.push_str(word);
-            return Context::default();
-        }
         match &*self.steps {
             [] => {
                 out.push_str(word);
@@ -218,7 +214,12 @@ impl Normalizer {
         let mut at = 0;
         while at < text.len() {
             let end = memchr::memchr(b' ', &text.as_bytes()[at..]).map_or(text.len(), |i| at + i);
-            at = self.word_at(text, at, end, &mut out).0;
+            if self.is_plain(&text[at..end]) {
+                out.push_str(&text[at..end]);
+                at = end;
+            } else {
+                at = self.word_at(text, at, end, &mut out).0;
+            }
             if at < text.len() {
                 out.push(' ');
                 at += 1;

@@ -12,7 +12,7 @@ const TRIES: usize = 256;
 
 /// Sixteen bytes, so that four share a cache line.
 #[derive(Clone, Copy)]
-struct Node {
+pub(super) struct Node {
     /// From the lowest bits: the code that leads here, the id, where the children's codes count from.
     ///
     /// No two nodes have children that count from the same place. So the code tells whose child a node is.
@@ -23,17 +23,23 @@ struct Node {
 impl Node {
     const FREE: Self = Self { link: (NO_ID as u64) << 16, score: 0.0 };
 
+    #[inline]
     fn code(self) -> u16 {
         self.link as u16
     }
 
-    fn id(self) -> u32 {
-        (self.link >> 16) as u32 & NO_ID
+    /// The id and the score of the piece that ends here.
+    #[inline]
+    pub(super) fn piece(self) -> Option<(u32, f64)> {
+        let id = (self.link >> 16) as u32 & NO_ID;
+        (id != NO_ID).then_some((id, self.score))
     }
 
-    /// 0 where there are no children.
-    fn base(self) -> usize {
-        (self.link >> (16 + ID_BITS)) as usize
+    /// Where the children's codes count from.
+    #[inline]
+    pub(super) fn children(self) -> Option<usize> {
+        let base = (self.link >> (16 + ID_BITS)) as usize;
+        (base != 0).then_some(base)
     }
 }
 
@@ -94,38 +100,23 @@ impl Trie {
         self.codes.get(c as usize).copied().unwrap_or_default()
     }
 
-    /// Calls `each` with the number of codes, the id and the score of every piece that `codes` begin with.
+    /// The node that a code leads to from a node whose children count from `base`, which is 0 for the root.
+    ///
+    /// Code 0 leads nowhere: to no node, or to one that is not in use.
     #[inline]
-    pub(super) fn prefixes(&self, codes: &[u16], mut each: impl FnMut(usize, u32, f64)) {
-        let mut base = 0;
-        for (depth, &code) in codes.iter().enumerate() {
-            let Some(node) = self.nodes.get(base + usize::from(code)) else { return };
-            if node.code() != code || code == 0 {
-                return;
-            }
-            if node.id() != NO_ID {
-                each(depth + 1, node.id(), node.score);
-            }
-            base = node.base();
-            if base == 0 {
-                return;
-            }
-        }
+    pub(super) fn child(&self, base: usize, code: u16) -> Option<Node> {
+        self.nodes.get(base + usize::from(code)).copied().filter(|node| node.code() == code)
     }
 
     /// The id of the piece that `codes` are.
-    pub(super) fn id(&self, codes: impl Iterator<Item = u16> + Clone) -> Option<u32> {
-        let mut node = Node::FREE;
-        for (depth, code) in codes.enumerate() {
-            if depth > 0 && node.base() == 0 {
-                return None;
-            }
-            node = *self.nodes.get(node.base() + usize::from(code))?;
-            if node.code() != code || code == 0 {
-                return None;
-            }
+    pub(super) fn id(&self, codes: impl Iterator<Item = u16>) -> Option<u32> {
+        let mut base = Some(0);
+        let mut last = None;
+        for code in codes {
+            let node = self.child(base?, code)?;
+            (base, last) = (node.children(), node.piece());
         }
-        (node.id() != NO_ID).then(|| node.id())
+        last.map(|(id, _)| id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::charsmap::Context;
 use super::normalizer::Normalizer;
-use super::split::{Prepend, Split};
+use super::split::Split;
 use super::{Unigram, Work};
 use crate::tokenize::cache::{SHORT, key_at};
 
@@ -86,11 +86,12 @@ pub(super) struct Words<'a> {
     pub(super) work: &'a mut Work,
 }
 
-/// What stands before a word where spaces become marks.
+/// What stands before a word.
 #[derive(Clone, Copy)]
 struct Before {
+    /// How many spaces that become marks.
     spaces: usize,
-    /// Whether a word that no space stands before, the first one, is marked all the same.
+    /// Whether a word without such a space, unless it begins with a mark, is given one.
     marked: bool,
 }
 
@@ -100,6 +101,7 @@ impl Words<'_> {
         let family = self.family;
         let separators = if self.steps.is_some() { &family.raw } else { &family.normalized };
         let marked = family.split.marker().is_some_and(|marker| marker.begins(at_start));
+        let marks = family.split.marks_spaces();
         let mut before = Before { spaces: 0, marked };
         let bytes = text.as_bytes();
         let mut at = 0;
@@ -108,15 +110,13 @@ impl Words<'_> {
                 return;
             }
             if separators.at(bytes, at) {
-                before.spaces += 1;
+                before.spaces += usize::from(marks);
                 at += 1;
             } else {
                 at = self.word(text, at, separators.end(bytes, at), &mut before);
             }
         }
-        if matches!(family.split, Split::Marks(_)) {
-            self.marks(self.collapsed(before.spaces));
-        }
+        self.marks(self.collapsed(before.spaces));
     }
 
     /// Appends the ids of a section that is not divided.
@@ -142,11 +142,12 @@ impl Words<'_> {
     /// told without what follows.
     #[inline]
     fn word(&mut self, text: &str, start: usize, end: usize, before: &mut Before) -> usize {
-        let words = matches!(self.family.split, Split::Words(_));
-        let known = self.cached && (words || before.spaces > 0 || before.marked);
+        // The first word may be without a mark that it has elsewhere.
+        let as_others = before.spaces > 0 || before.marked || !self.family.split.marks_spaces();
+        let known = self.cached && as_others;
         if known {
             let length = self.ids.len();
-            if !words && before.spaces > 1 {
+            if before.spaces > 1 {
                 self.marks(self.collapsed(before.spaces) - 1);
             }
             let (cache, bytes) = (&self.work.cache, text.as_bytes());
@@ -226,45 +227,44 @@ impl Words<'_> {
 
     /// Appends the ids of normalized text. `open`: its last word goes on.
     fn words(&mut self, text: &str, before: &mut Before, open: bool) {
-        if let Split::Marks(marker) = &self.family.split {
-            self.marked_words(text, marker.mark, before, open);
-        } else {
-            self.spaced_words(text, open);
-        }
-    }
-
-    /// Appends the ids of words, of which white space is removed.
-    fn spaced_words(&mut self, text: &str, open: bool) {
-        let marker = self.family.split.marker();
-        let mut words = text.split(char::is_whitespace).peekable();
-        while let Some(word) = words.next() {
-            if word.is_empty() {
+        let Unigram { model, split, .. } = self.family;
+        let marks = split.marks_spaces();
+        let mark = split.marker().map(|marker| marker.mark);
+        let divider = split.marker().filter(|marker| marker.split).map(|marker| marker.mark);
+        let mut inside = false;
+        for c in text.chars() {
+            if if marks { c == ' ' } else { c.is_whitespace() } {
+                before.spaces += usize::from(marks);
+                if std::mem::take(&mut inside) {
+                    model.encode(&mut self.work.lattice, self.ids, self.limit, false);
+                    if self.ids.len() >= self.limit {
+                        return;
+                    }
+                }
                 continue;
             }
-            let marked =
-                marker.is_some_and(|m| m.prepend == Prepend::Always && !word.starts_with(m.mark));
-            self.pre_tokens(word, marked, open && words.peek().is_none());
-            if self.ids.len() >= self.limit {
-                return;
-            }
-        }
-    }
-
-    /// Appends the ids of words, of which spaces become marks.
-    fn marked_words(&mut self, text: &str, mark: char, before: &mut Before, open: bool) {
-        let mut words = text.split(' ').peekable();
-        while let Some(word) = words.next() {
-            let last = words.peek().is_none();
-            if !word.is_empty() {
-                let first = before.marked && !word.starts_with(mark);
+            if !inside {
+                inside = true;
                 self.marks(self.collapsed(before.spaces).saturating_sub(1));
-                self.pre_tokens(word, before.spaces > 0 || first, open && last);
+                self.work.lattice.clear();
+                let first = before.marked && Some(c) != mark;
+                if let Some(mark) = mark.filter(|_| before.spaces > 0 || first) {
+                    self.work.lattice.push(mark, model);
+                }
                 before.spaces = 0;
+            }
+            let lattice = &mut self.work.lattice;
+            if Some(c) == divider && !lattice.is_empty() {
+                model.encode(lattice, self.ids, self.limit, false);
                 if self.ids.len() >= self.limit {
                     return;
                 }
+                lattice.clear();
             }
-            before.spaces += usize::from(!last);
+            lattice.push(c, model);
+        }
+        if inside {
+            model.encode(&mut self.work.lattice, self.ids, self.limit, open);
         }
     }
 
@@ -282,27 +282,5 @@ impl Words<'_> {
             }
             self.ids.extend_from_slice(&self.family.mark_ids);
         }
-    }
-
-    /// Appends the ids of a word that has no space, with a mark before it if `marked`. `open`: it goes on.
-    fn pre_tokens(&mut self, word: &str, marked: bool, open: bool) {
-        let Unigram { model, split, .. } = self.family;
-        let lattice = &mut self.work.lattice;
-        lattice.clear();
-        if let Some(marker) = split.marker().filter(|_| marked) {
-            lattice.push(marker.mark, model);
-        }
-        let divider = split.marker().filter(|marker| marker.split).map(|marker| marker.mark);
-        for c in word.chars() {
-            if Some(c) == divider && !lattice.is_empty() {
-                model.encode(lattice, self.ids, self.limit, false);
-                if self.ids.len() >= self.limit {
-                    return;
-                }
-                lattice.clear();
-            }
-            lattice.push(c, model);
-        }
-        model.encode(lattice, self.ids, self.limit, open);
     }
 }
