@@ -12,6 +12,7 @@ mod charsmap;
 mod model;
 mod normalizer;
 mod split;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod trie;
@@ -98,8 +99,8 @@ impl Family for Unigram {
         limit: usize,
     ) {
         let stripped = self.normalizer.stripped(text);
-        // Upstream asks where the first character of the text stood.
-        let at_start = at_start && text.starts_with(stripped);
+        // Upstream asks where the first character stood that is left.
+        let at_start = at_start && text.as_ptr() == stripped.as_ptr();
         let steps = Some(&self.normalizer);
         let words = Words { family: self, steps, cached: true, ids, limit, work };
         let end_matters = self.normalizer.strip_end && matches!(self.split, Split::Marks(_));

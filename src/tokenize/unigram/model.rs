@@ -38,7 +38,7 @@ const UNREACHED: Place = Place { score: f64::NEG_INFINITY, start: 0, id: 0 };
 
 /// A pre-token, as characters and their codes, and the ways through it.
 #[derive(Debug, Default)]
-pub(crate) struct Lattice {
+pub(in crate::tokenize) struct Lattice {
     chars: Vec<(char, u16)>,
     /// One more than there are characters.
     places: Vec<Place>,

@@ -241,7 +241,7 @@ impl Builder {
                 self.from = base + first;
             }
             set(&mut self.bases, base);
-            return Some(base);
+            return (base < 1 << BASE_BITS).then_some(base);
         }
         None
     }

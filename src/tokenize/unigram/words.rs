@@ -8,6 +8,8 @@ use crate::tokenize::cache::{SHORT, key_at};
 
 /// Bytes from which on a word is not normalized as a whole if only the first of its ids are wanted.
 const LONG: usize = 1 << 12;
+/// Bytes of a normalized word that are kept allocated between words.
+const KEPT: usize = 1 << 16;
 /// Bytes of a long word for each id that is wanted, at the first try.
 const BYTES_PER_ID: usize = 16;
 
@@ -195,7 +197,9 @@ impl Words<'_> {
         if remember && alike && !context.left && !context.right && self.ids.len() < self.limit {
             self.work.cache.put(&text.as_bytes()[start..end], &self.ids[length..]);
         }
-        self.work.text = buffer;
+        if buffer.capacity() <= KEPT {
+            self.work.text = buffer;
+        }
         end
     }
 
