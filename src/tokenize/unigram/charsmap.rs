@@ -1,4 +1,4 @@
-//! SentencePiece's character map, as the crates `spm_precompiled` and `tokenizers` apply it.
+//! `SentencePiece`'s character map, as the crates `spm_precompiled` and `tokenizers` apply it.
 //!
 //! They go grapheme by grapheme: of a short grapheme that begins with a key of the map, all is replaced; other
 //! graphemes go character by character. Only where a grapheme of several characters begins with a key does that
@@ -153,6 +153,17 @@ impl Charsmap {
         let properties = self.properties(c);
         properties & MAPPED == 0
             && (properties & HEAD == 0 || properties & (JOINS_LEFT | JOINS_RIGHT) == 0)
+    }
+
+    /// The first place at `from` or later that divides `text` without dividing a grapheme.
+    pub(super) fn cut(&self, text: &str, from: usize) -> Option<usize> {
+        let mut chars = text.get(from..)?.char_indices().map(|(at, c)| (at, self.properties(c)));
+        let (_, mut before) = chars.next()?;
+        chars.find_map(|(at, properties)| {
+            let apart = before & (JOINS_LEFT | JOINS_RIGHT) == 0 && properties & JOINS_LEFT == 0;
+            before = properties;
+            apart.then_some(from + at)
+        })
     }
 
     fn properties(&self, c: char) -> u8 {

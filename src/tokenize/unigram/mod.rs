@@ -5,10 +5,14 @@
 //! pre-tokens ([`split`]) and these into pieces ([`model`]). Words whose ids depend on what stands beside
 //! them are never remembered.
 
+// Ids, codes and places are narrower than what they are kept in, which is checked where they come from.
+#![allow(clippy::cast_possible_truncation)]
+
 mod charsmap;
 mod model;
 mod normalizer;
 mod split;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod trie;
@@ -71,7 +75,7 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
     if let Some(marker) = split.marker() {
         let mut lattice = Lattice::default();
         lattice.push(marker.mark, &model);
-        model.encode(&mut lattice, &mut mark_ids, usize::MAX);
+        model.encode(&mut lattice, &mut mark_ids, usize::MAX, false);
     }
     let family = Unigram {
         mark_ids,
@@ -95,8 +99,8 @@ impl Family for Unigram {
         limit: usize,
     ) {
         let stripped = self.normalizer.stripped(text);
-        // Upstream asks where the first character of the text stood.
-        let at_start = at_start && text.starts_with(stripped);
+        // Upstream asks where the first character stood that is left.
+        let at_start = at_start && text.as_ptr() == stripped.as_ptr();
         let steps = Some(&self.normalizer);
         let words = Words { family: self, steps, cached: true, ids, limit, work };
         let end_matters = self.normalizer.strip_end && matches!(self.split, Split::Marks(_));

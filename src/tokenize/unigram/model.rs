@@ -3,7 +3,7 @@
 //! Scores are summed in `f64` from the start of a pre-token, in upstream's order: other sums would round
 //! otherwise, and then pieces of equal score could win that lose upstream.
 
-use super::trie::Trie;
+use super::trie::{Node, Trie};
 use crate::tokenize::cache::ID_LIMIT;
 use crate::tokenize::definition::Model as Definition;
 
@@ -36,11 +36,10 @@ struct Place {
 
 const UNREACHED: Place = Place { score: f64::NEG_INFINITY, start: 0, id: 0 };
 
-/// A pre-token and the ways through it.
+/// A pre-token, as characters and their codes, and the ways through it.
 #[derive(Debug, Default)]
-pub(crate) struct Lattice {
-    chars: Vec<char>,
-    codes: Vec<u16>,
+pub(in crate::tokenize) struct Lattice {
+    chars: Vec<(char, u16)>,
     /// One more than there are characters.
     places: Vec<Place>,
     /// Start and id of pieces, the last first.
@@ -54,17 +53,15 @@ impl Lattice {
             *self = Self::default();
         }
         self.chars.clear();
-        self.codes.clear();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.codes.is_empty()
+        self.chars.is_empty()
     }
 
     #[inline]
     pub(super) fn push(&mut self, c: char, model: &Model) {
-        self.chars.push(c);
-        self.codes.push(model.trie.code(c));
+        self.chars.push((c, model.trie.code(c)));
     }
 }
 
@@ -103,16 +100,26 @@ impl Model {
     }
 
     /// Appends the ids of the pre-token in `lattice`; may stop once `ids` has `limit` or more.
-    pub(super) fn encode(&self, lattice: &mut Lattice, ids: &mut Vec<u32>, limit: usize) {
-        let Lattice { chars, codes, places, path } = lattice;
-        let codes = &codes[..];
+    ///
+    /// `open`: the pre-token goes on, so that only those ids are appended that do not depend on how.
+    pub(super) fn encode(
+        &self,
+        lattice: &mut Lattice,
+        ids: &mut Vec<u32>,
+        limit: usize,
+        open: bool,
+    ) {
+        let Lattice { chars, places, path } = lattice;
         places.clear();
-        places.resize(codes.len() + 1, UNREACHED);
+        places.resize(chars.len() + 1, UNREACHED);
         places[0].score = 0.0;
         let mut pending = None; // where unknown characters began that may go on
+        // Pieces that start before this end before the known part of the pre-token does.
+        let settled =
+            if open { chars.len().saturating_sub(self.trie.longest()) } else { usize::MAX };
         let (mut part, mut reach) = (0, 0);
-        for start in 0..codes.len() {
-            if start == reach && start - part >= PART {
+        for start in 0..chars.len() {
+            if start == reach && start - part >= PART && start <= settled {
                 read_back(places, part, start, path);
                 self.append(chars, path, &mut pending, ids);
                 if ids.len() >= limit {
@@ -120,30 +127,50 @@ impl Model {
                 }
                 part = start;
             }
-            let before = places[start].score;
-            let mut single = false;
-            let mut reached = start + 1;
-            self.trie.prefixes(&codes[start..], |length, id, score| {
-                single |= length == 1;
-                reached = start + length;
-                arrive(places, start, reached, before + score, id);
-            });
-            if !single {
-                arrive(places, start, start + 1, before + self.unknown_score, self.unknown);
-            }
-            reach = reach.max(reached);
+            reach = reach.max(start + self.leave(start, &chars[start..], &mut places[start..]));
         }
-        read_back(places, part, codes.len(), path);
+        if open {
+            return;
+        }
+        read_back(places, part, chars.len(), path);
         self.append(chars, path, &mut pending, ids);
         if let Some(start) = pending {
             self.append_unknown(&chars[start as usize..], ids);
         }
     }
 
+    /// Takes all pieces from the first of `places`, which is at `start`, and answers how far the longest leads.
+    #[inline]
+    fn leave(&self, start: usize, chars: &[(char, u16)], places: &mut [Place]) -> usize {
+        let Some((&mut Place { score: before, .. }, places)) = places.split_first_mut() else {
+            return 0;
+        };
+        let (mut reached, mut base) = (0, 0);
+        for (length, (place, &(_, code))) in (1..).zip(places.iter_mut().zip(chars)) {
+            let node = self.trie.child(base, code);
+            match node.and_then(Node::piece) {
+                Some((id, score)) => {
+                    arrive(place, start, before + score, id);
+                    reached = length;
+                }
+                None if length == 1 => {
+                    arrive(place, start, before + self.unknown_score, self.unknown);
+                    reached = 1;
+                }
+                None => {}
+            }
+            match node.and_then(Node::children) {
+                Some(children) => base = children,
+                None => break,
+            }
+        }
+        reached
+    }
+
     /// Appends the ids of a path. Unknown characters that stand together are looked up together.
     fn append(
         &self,
-        chars: &[char],
+        chars: &[(char, u16)],
         path: &mut Vec<(u32, u32)>,
         pending: &mut Option<u32>,
         ids: &mut Vec<u32>,
@@ -160,14 +187,14 @@ impl Model {
         }
     }
 
-    fn append_unknown(&self, chars: &[char], ids: &mut Vec<u32>) {
-        if let Some(id) = self.trie.id(chars.iter().map(|&c| self.trie.code(c))) {
+    fn append_unknown(&self, chars: &[(char, u16)], ids: &mut Vec<u32>) {
+        if let Some(id) = self.trie.id(chars.iter().map(|&(_, code)| code)) {
             return ids.push(id);
         }
         if let Some(bytes) = &self.bytes {
             let before = ids.len();
             let mut known = true;
-            for c in chars {
+            for (c, _) in chars {
                 for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                     match bytes[usize::from(byte)] {
                         Some(id) => ids.push(id),
@@ -186,8 +213,7 @@ impl Model {
 
 /// A later way to a place must be better than the earlier ones.
 #[inline]
-fn arrive(places: &mut [Place], start: usize, end: usize, score: f64, id: u32) {
-    let place = &mut places[end];
+fn arrive(place: &mut Place, start: usize, score: f64, id: u32) {
     if score > place.score {
         *place = Place { score, start: start as u32, id };
     }

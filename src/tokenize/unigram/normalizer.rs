@@ -5,14 +5,10 @@
 
 use std::borrow::Cow;
 
-use regex_syntax::hir::{Class, ClassUnicode, HirKind};
 use serde_json::Value;
-use unicode_normalization_alignments::char::is_combining_mark;
-use unicode_normalization_alignments::{
-    IsNormalized, UnicodeNormalization, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
-};
 
-use super::charsmap::{Charsmap, Context};
+use super::charsmap::Context;
+use super::steps::{Step, replace};
 
 #[derive(Debug, Default)]
 pub(super) struct Normalizer {
@@ -34,27 +30,6 @@ impl Default for Plain {
     fn default() -> Self {
         Self([true; 128])
     }
-}
-
-#[derive(Debug)]
-enum Step {
-    Charsmap(Charsmap),
-    /// Every character of a class becomes a text.
-    Class(ClassUnicode, String),
-    /// Every occurrence of the first becomes the second.
-    Text(String, String),
-    Form(Form),
-    StripAccents,
-    Lowercase,
-    Nmt,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    C,
-    D,
-    Kc,
-    Kd,
 }
 
 impl Normalizer {
@@ -148,10 +123,6 @@ impl Normalizer {
 
     /// Appends what the steps make of `word`. `after_space`: a space stands before it.
     pub(super) fn word(&self, word: &str, after_space: bool, out: &mut String) -> Context {
-        if self.is_plain(word) {
-            out.push_str(word);
-            return Context::default();
-        }
         match &*self.steps {
             [] => {
                 out.push_str(word);
@@ -196,6 +167,17 @@ impl Normalizer {
         }
     }
 
+    /// A place at `from` or later where a word can be divided and each part taken alone; `None` where there may
+    /// be none.
+    pub(super) fn cut(&self, text: &str, from: usize) -> Option<usize> {
+        let from = text.ceil_char_boundary(from);
+        match &*self.steps {
+            [] => Some(from),
+            [Step::Charsmap(map)] => map.cut(text, from),
+            _ => None,
+        }
+    }
+
     /// What becomes of a whole section.
     pub(super) fn section<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let text = self.stripped(text);
@@ -207,7 +189,12 @@ impl Normalizer {
         let mut at = 0;
         while at < text.len() {
             let end = memchr::memchr(b' ', &text.as_bytes()[at..]).map_or(text.len(), |i| at + i);
-            at = self.word_at(text, at, end, &mut out).0;
+            if self.is_plain(&text[at..end]) {
+                out.push_str(&text[at..end]);
+                at = end;
+            } else {
+                at = self.word_at(text, at, end, &mut out).0;
+            }
             if at < text.len() {
                 out.push(' ');
                 at += 1;
@@ -274,15 +261,6 @@ fn collapse(definition: &Value) -> Option<String> {
     (kind == "Regex" && pattern == " {2,}").then(|| content.to_owned())
 }
 
-fn replace(definition: &Value) -> Option<(&str, &str, &str)> {
-    if definition.get("type")?.as_str()? != "Replace" {
-        return None;
-    }
-    let patterns = definition.get("pattern")?.as_object().filter(|patterns| patterns.len() == 1)?;
-    let (kind, pattern) = patterns.iter().next()?;
-    Some((kind, pattern.as_str()?, definition.get("content")?.as_str()?))
-}
-
 fn collapsed(text: &str, content: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -293,140 +271,4 @@ fn collapsed(text: &str, content: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// Reads a regular expression that is no more than a class of characters or a text.
-///
-/// Nothing is let through that `fancy-regex` could read otherwise than `regex-syntax`.
-fn regex(pattern: &str, content: &str) -> Option<Step> {
-    let mut chars = pattern.chars();
-    if pattern.matches('[').count() > 1 || pattern.contains("--") {
-        return None;
-    }
-    while let Some(c) = chars.next() {
-        let known = match c {
-            '\\' => {
-                matches!(chars.next()?, 'p' | 'P' | 's' | 'd' | 'w' | 't' | 'n' | 'r' | 'u' | 'x')
-            }
-            '&' | '~' | '#' | '(' | ')' | '|' | '*' | '+' | '?' | '.' => false,
-            _ => true,
-        };
-        if !known {
-            return None;
-        }
-    }
-    match regex_syntax::parse(pattern).ok()?.into_kind() {
-        HirKind::Class(Class::Unicode(class)) => Some(Step::Class(class, content.to_owned())),
-        HirKind::Literal(text) => {
-            Some(Step::Text(String::from_utf8(text.0.into_vec()).ok()?, content.to_owned()))
-        }
-        _ => None,
-    }
-}
-
-impl Step {
-    fn new(definition: &Value) -> Option<Self> {
-        Some(match definition.get("type")?.as_str()? {
-            "Precompiled" => Self::Charsmap(Charsmap::new(definition)?),
-            "NFC" => Self::Form(Form::C),
-            "NFD" => Self::Form(Form::D),
-            "NFKC" => Self::Form(Form::Kc),
-            "NFKD" => Self::Form(Form::Kd),
-            "StripAccents" => Self::StripAccents,
-            "Lowercase" => Self::Lowercase,
-            "Nmt" => Self::Nmt,
-            _ => match replace(definition)? {
-                ("String", pattern, content) if !pattern.is_empty() => {
-                    Self::Text(pattern.to_owned(), content.to_owned())
-                }
-                ("Regex", pattern, content) => regex(pattern, content)?,
-                _ => return None,
-            },
-        })
-    }
-
-    fn append(&self, word: &str, after_space: bool, out: &mut String) -> Context {
-        match self {
-            Self::Charsmap(map) => return map.append(word, after_space, out),
-            Self::Class(class, content) => {
-                for c in word.chars() {
-                    if contains(class, c) { out.push_str(content) } else { out.push(c) }
-                }
-            }
-            Self::Text(pattern, content) => {
-                let mut rest = word;
-                while let Some((before, after)) = rest.split_once(&**pattern) {
-                    out.push_str(before);
-                    out.push_str(content);
-                    rest = after;
-                }
-                out.push_str(rest);
-            }
-            Self::Form(form) => form.append(word, out),
-            Self::StripAccents => out.extend(word.chars().filter(|&c| !is_combining_mark(c))),
-            Self::Lowercase => out.extend(word.chars().flat_map(char::to_lowercase)),
-            Self::Nmt => out.extend(word.chars().filter_map(nmt)),
-        }
-        Context::default()
-    }
-
-    /// Whether an ASCII character is left as it is wherever it stands among others of this kind.
-    fn keeps(&self, c: char) -> bool {
-        match self {
-            Self::Charsmap(map) => map.keeps(c),
-            Self::Class(class, content) => {
-                !contains(class, c) || content.strip_prefix(c).is_some_and(str::is_empty)
-            }
-            Self::Text(pattern, _) => !pattern.contains(c),
-            Self::Form(_) | Self::StripAccents => true,
-            Self::Lowercase => !c.is_ascii_uppercase(),
-            Self::Nmt => nmt(c) == Some(c),
-        }
-    }
-}
-
-impl Form {
-    fn append(self, word: &str, out: &mut String) {
-        let chars = || word.chars();
-        let quick = match self {
-            Self::C => is_nfc_quick(chars()),
-            Self::D => is_nfd_quick(chars()),
-            Self::Kc => is_nfkc_quick(chars()),
-            Self::Kd => is_nfkd_quick(chars()),
-        };
-        if quick == IsNormalized::Yes {
-            return out.push_str(word);
-        }
-        match self {
-            Self::C => out.extend(word.nfc().map(|(c, _)| c)),
-            Self::D => out.extend(word.nfd().map(|(c, _)| c)),
-            Self::Kc => out.extend(word.nfkc().map(|(c, _)| c)),
-            Self::Kd => out.extend(word.nfkd().map(|(c, _)| c)),
-        }
-    }
-}
-
-fn contains(class: &ClassUnicode, c: char) -> bool {
-    let ranges = class.ranges();
-    let after = ranges.partition_point(|range| range.start() <= c);
-    after > 0 && c <= ranges[after - 1].end()
-}
-
-/// What upstream's `Nmt` makes of a character (tokenizers 0.23.2, `normalizers/unicode.rs`).
-fn nmt(c: char) -> Option<char> {
-    match c as u32 {
-        0x1..=0x8 | 0xb | 0xe..=0x1f | 0x7f | 0x8f | 0x9f => None,
-        0x9
-        | 0xa
-        | 0xc
-        | 0xd
-        | 0x1680
-        | 0x200b..=0x200f
-        | 0x2028
-        | 0x2029
-        | 0x2581
-        | 0xfeff
-        | 0xfffd => Some(' '),
-        _ => Some(c),
-    }
 }

@@ -57,6 +57,12 @@ impl Split {
         (!first).then_some(split)
     }
 
+    /// Whether spaces become marks that pre-tokens begin with.
+    #[inline]
+    pub(super) fn marks_spaces(&self) -> bool {
+        matches!(self, Self::Marks(_))
+    }
+
     pub(super) fn marker(&self) -> Option<&Marker> {
         match self {
             Self::Words(marker) | Self::Nowhere(marker) => marker.as_ref(),

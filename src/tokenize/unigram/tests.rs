@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 
 use crate::tokenize::differential::{Both, added, covered, texts};
 
+/// Of characters that are pieces too.
+const LONG_PIECE: &str = "abcdeabcdeabcdeabcdeabcdeabcde";
+
 /// Many of the same score, so that which of two ways comes first is seen.
-const PIECES: [(&str, f64); 50] = [
+const PIECES: [(&str, f64); 51] = [
     ("<unk>", 0.0),
     ("<s>", 0.0),
     ("▁", -2.0),
@@ -56,6 +59,7 @@ const PIECES: [(&str, f64); 50] = [
     ("\u{301}", -7.0),
     ("𠀀", -8.0),
     ("<0x41>", -30.0),
+    (LONG_PIECE, -5.0),
     ("ab", -4.75),
 ];
 
@@ -234,20 +238,33 @@ proptest! {
         let both = Both::new(&definition);
         texts.iter().for_each(|(text, limit)| both.check(text, *limit));
     }
+}
 
-    #[test]
-    fn graphemes_that_are_mapped_as_a_whole_equal_upstream(
-        parts in prop::collection::vec(prop::sample::select(vec![
-            "\t", "\n", "\r", "\r\n", " ", "\u{1}", "\u{a0}", "\u{a8}", "\u{301}", "\u{302}", "\u{600}",
-            "\u{200b}", "\u{200d}", "A", "e", "é", "b", "①", "ก", "ำ", "\u{e48}", "\u{1100}", "\u{1161}",
-            "가", "\u{11a8}", "🇩", "🇪", "か", "\u{3099}", "क", "\u{94d}", "▁", "\u{2028}", "<m>",
-        ]), 1..12),
-        normalizer in prop::sample::select(normalizers()),
-        pre_tokenizer in prop::sample::select(pre_tokenizers()),
-    ) {
-        let definition = definition(&normalizer, &pre_tokenizer);
-        prop_assume!(pre_tokenizer["prepend_scheme"] != "first" || covered(&definition));
-        Both::new(&definition).check(&parts.concat(), 3);
+/// What the character map of the tests can take for a grapheme of several characters, and what cannot be one.
+const PARTS: [&str; 33] = [
+    "\t", "\n", "\r", "\r\n", "\u{1}", "\u{a0}", "\u{a8}", "\u{301}", "\u{302}", "\u{600}",
+    "\u{200b}", "\u{200d}", "A", "e", "é", "b", "①", "ก", "ำ", "\u{e48}", "\u{1100}", "\u{1161}",
+    "가", "\u{11a8}", "🇩", "🇪", "か", "\u{3099}", "क", "\u{94d}", "▁", "\u{2028}", "<m>",
+];
+
+#[test]
+fn graphemes_equal_upstream_whatever_stands_beside_them() {
+    for (normalizer, pre_tokenizer) in [(1, 0), (1, 3), (3, 3), (10, 3), (7, 0)] {
+        let (normalizers, pre_tokenizers) = (normalizers(), pre_tokenizers());
+        // One for all, so that a word is met again where it stands otherwise.
+        let both = Both::new(&definition(&normalizers[normalizer], &pre_tokenizers[pre_tokenizer]));
+        for (first, second) in PARTS.iter().flat_map(|part| PARTS.map(|other| (part, other))) {
+            let word = format!("{first}{second}");
+            for text in [
+                word.clone(),
+                format!(" {word} {word}"),
+                format!("{word}e {word}e"),
+                format!("a{word} b\n{word} a"),
+                format!("<m>{word}<m> {word}  "),
+            ] {
+                both.check(&text, 3);
+            }
+        }
     }
 }
 
@@ -275,6 +292,13 @@ fn long_texts_are_cut_early_without_a_difference() {
             }
         }
     }
+}
+
+#[test]
+fn no_piece_is_taken_for_another_where_a_long_word_is_divided() {
+    let both = Both::new(&definition(&charsmap(), &metaspace("never", true)));
+    let text = "n".repeat(40) + &LONG_PIECE.repeat(400);
+    (160..270).for_each(|limit| both.check(&text, limit));
 }
 
 #[test]

@@ -12,7 +12,7 @@ const TRIES: usize = 256;
 
 /// Sixteen bytes, so that four share a cache line.
 #[derive(Clone, Copy)]
-struct Node {
+pub(super) struct Node {
     /// From the lowest bits: the code that leads here, the id, where the children's codes count from.
     ///
     /// No two nodes have children that count from the same place. So the code tells whose child a node is.
@@ -23,17 +23,23 @@ struct Node {
 impl Node {
     const FREE: Self = Self { link: (NO_ID as u64) << 16, score: 0.0 };
 
+    #[inline]
     fn code(self) -> u16 {
         self.link as u16
     }
 
-    fn id(self) -> u32 {
-        (self.link >> 16) as u32 & NO_ID
+    /// The id and the score of the piece that ends here.
+    #[inline]
+    pub(super) fn piece(self) -> Option<(u32, f64)> {
+        let id = (self.link >> 16) as u32 & NO_ID;
+        (id != NO_ID).then_some((id, self.score))
     }
 
-    /// 0 where there are no children.
-    fn base(self) -> usize {
-        (self.link >> (16 + ID_BITS)) as usize
+    /// Where the children's codes count from.
+    #[inline]
+    pub(super) fn children(self) -> Option<usize> {
+        let base = (self.link >> (16 + ID_BITS)) as usize;
+        (base != 0).then_some(base)
     }
 }
 
@@ -41,6 +47,8 @@ pub(super) struct Trie {
     /// By code point, 0 for a character that no piece has.
     codes: Box<[u16]>,
     nodes: Box<[Node]>,
+    /// Characters of the longest piece.
+    longest: usize,
 }
 
 impl std::fmt::Debug for Trie {
@@ -63,6 +71,7 @@ impl Trie {
             text.extend(piece.chars().map(|c| codes[c as usize]));
             keys.push(Key::new(&text, start, id as u32));
         }
+        let longest = keys.iter().map(|key| key.length as usize).max()?;
         // Of equal pieces the last counts, as upstream.
         keys.sort_unstable_by(|a, b| {
             let rest = || a.codes(&text).cmp(b.codes(&text)).then(a.id.cmp(&b.id));
@@ -77,7 +86,12 @@ impl Trie {
         }
         let nodes = Vec::with_capacity(text.len());
         let builder = Builder { nodes, ..Builder::default() };
-        Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)? })
+        Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)?, longest })
+    }
+
+    /// How many characters the longest piece has.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The code of a character, 0 for one that no piece has.
@@ -86,38 +100,23 @@ impl Trie {
         self.codes.get(c as usize).copied().unwrap_or_default()
     }
 
-    /// Calls `each` with the number of codes, the id and the score of every piece that `codes` begin with.
+    /// The node that a code leads to from a node whose children count from `base`, which is 0 for the root.
+    ///
+    /// Code 0 leads nowhere: to no node, or to one that is not in use.
     #[inline]
-    pub(super) fn prefixes(&self, codes: &[u16], mut each: impl FnMut(usize, u32, f64)) {
-        let mut base = 0;
-        for (depth, &code) in codes.iter().enumerate() {
-            let Some(node) = self.nodes.get(base + usize::from(code)) else { return };
-            if node.code() != code || code == 0 {
-                return;
-            }
-            if node.id() != NO_ID {
-                each(depth + 1, node.id(), node.score);
-            }
-            base = node.base();
-            if base == 0 {
-                return;
-            }
-        }
+    pub(super) fn child(&self, base: usize, code: u16) -> Option<Node> {
+        self.nodes.get(base + usize::from(code)).copied().filter(|node| node.code() == code)
     }
 
     /// The id of the piece that `codes` are.
-    pub(super) fn id(&self, codes: impl Iterator<Item = u16> + Clone) -> Option<u32> {
-        let mut node = Node::FREE;
-        for (depth, code) in codes.enumerate() {
-            if depth > 0 && node.base() == 0 {
-                return None;
-            }
-            node = *self.nodes.get(node.base() + usize::from(code))?;
-            if node.code() != code || code == 0 {
-                return None;
-            }
+    pub(super) fn id(&self, codes: impl Iterator<Item = u16>) -> Option<u32> {
+        let mut base = Some(0);
+        let mut last = None;
+        for code in codes {
+            let node = self.child(base?, code)?;
+            (base, last) = (node.children(), node.piece());
         }
-        (node.id() != NO_ID).then(|| node.id())
+        last.map(|(id, _)| id)
     }
 }
 
@@ -187,7 +186,7 @@ impl Builder {
         // Depth first, so that the nodes of one piece stand close together.
         while let Some(Branch { node, depth, keys: range }) = branches.pop() {
             children.clear();
-            self.children(&keys[range.clone()], text, depth, &mut children);
+            Self::children(&keys[range.clone()], text, depth, &mut children);
             let Some(&(first, _)) = children.first() else { continue };
             let base = if depth == 0 { 0 } else { self.base(first, &children)? };
             self.nodes[node].link |= (base as u64) << (16 + ID_BITS);
@@ -215,7 +214,7 @@ impl Builder {
     }
 
     /// Lists the codes that follow the first `depth` of `keys`, and how many keys each has.
-    fn children(&self, keys: &[Key], text: &[u16], depth: usize, children: &mut Vec<(u16, usize)>) {
+    fn children(keys: &[Key], text: &[u16], depth: usize, children: &mut Vec<(u16, usize)>) {
         for key in keys {
             let Some(&code) = key.codes(text).get(depth) else { continue };
             match children.last_mut() {
@@ -242,7 +241,7 @@ impl Builder {
                 self.from = base + first;
             }
             set(&mut self.bases, base);
-            return Some(base);
+            return (base < 1 << BASE_BITS).then_some(base);
         }
         None
     }

@@ -2,9 +2,16 @@
 
 use super::charsmap::Context;
 use super::normalizer::Normalizer;
-use super::split::{Prepend, Split};
+use super::split::Split;
 use super::{Unigram, Work};
 use crate::tokenize::cache::{SHORT, key_at};
+
+/// Bytes from which on a word is not normalized as a whole if only the first of its ids are wanted.
+const LONG: usize = 1 << 12;
+/// Bytes of a normalized word that are kept allocated between words.
+const KEPT: usize = 1 << 16;
+/// Bytes of a long word for each id that is wanted, at the first try.
+const BYTES_PER_ID: usize = 16;
 
 /// The ASCII characters, all below `!`, that end a word as a space does.
 #[derive(Debug)]
@@ -50,7 +57,7 @@ impl Separators {
             let eight = text.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
             let Some(bytes) = eight.map(u64::from_le_bytes) else { break };
             // The lowest byte that is below `!` sets its highest bit; those above it may do so too.
-            let low = bytes.wrapping_sub(0x21 * ONES) & !bytes & 0x80 * ONES;
+            let low = bytes.wrapping_sub(0x21 * ONES) & !bytes & (0x80 * ONES);
             if low == 0 {
                 at += 8;
                 continue;
@@ -81,11 +88,12 @@ pub(super) struct Words<'a> {
     pub(super) work: &'a mut Work,
 }
 
-/// What stands before a word where spaces become marks.
+/// What stands before a word.
 #[derive(Clone, Copy)]
 struct Before {
+    /// How many spaces that become marks.
     spaces: usize,
-    /// Whether a word that no space stands before, the first one, is marked all the same.
+    /// Whether a word without such a space, unless it begins with a mark, is given one.
     marked: bool,
 }
 
@@ -95,6 +103,7 @@ impl Words<'_> {
         let family = self.family;
         let separators = if self.steps.is_some() { &family.raw } else { &family.normalized };
         let marked = family.split.marker().is_some_and(|marker| marker.begins(at_start));
+        let marks = family.split.marks_spaces();
         let mut before = Before { spaces: 0, marked };
         let bytes = text.as_bytes();
         let mut at = 0;
@@ -103,15 +112,13 @@ impl Words<'_> {
                 return;
             }
             if separators.at(bytes, at) {
-                before.spaces += 1;
+                before.spaces += usize::from(marks);
                 at += 1;
             } else {
                 at = self.word(text, at, separators.end(bytes, at), &mut before);
             }
         }
-        if matches!(family.split, Split::Marks(_)) {
-            self.marks(self.collapsed(before.spaces));
-        }
+        self.marks(self.collapsed(before.spaces));
     }
 
     /// Appends the ids of a section that is not divided.
@@ -130,18 +137,19 @@ impl Words<'_> {
             let mark = marker.filter(|_| c == ' ').map(|marker| marker.mark);
             lattice.push(mark.unwrap_or(c), &self.family.model);
         }
-        self.family.model.encode(lattice, self.ids, self.limit);
+        self.family.model.encode(lattice, self.ids, self.limit, false);
     }
 
     /// Appends the ids of the word from `start` to `end`, and answers where it ended: later, if it could not be
     /// told without what follows.
     #[inline]
     fn word(&mut self, text: &str, start: usize, end: usize, before: &mut Before) -> usize {
-        let words = matches!(self.family.split, Split::Words(_));
-        let known = self.cached && (words || before.spaces > 0 || before.marked);
+        // The first word may be without a mark that it has elsewhere.
+        let as_others = before.spaces > 0 || before.marked || !self.family.split.marks_spaces();
+        let known = self.cached && as_others;
         if known {
             let length = self.ids.len();
-            if !words && before.spaces > 1 {
+            if before.spaces > 1 {
                 self.marks(self.collapsed(before.spaces) - 1);
             }
             let (cache, bytes) = (&self.work.cache, text.as_bytes());
@@ -165,6 +173,9 @@ impl Words<'_> {
         before: &mut Before,
         remember: bool,
     ) -> usize {
+        if end - start > LONG && self.limit < usize::MAX && self.begin(&text[start..end], *before) {
+            return end;
+        }
         let mut buffer = std::mem::take(&mut self.work.text);
         buffer.clear();
         let mut context = Context::default();
@@ -176,55 +187,88 @@ impl Words<'_> {
             _ => &text[start..end],
         };
         let mut length = self.ids.len();
-        let alike = match &self.family.split {
-            Split::Marks(marker) => {
-                length +=
-                    self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
-                self.marked_words(word, before);
-                !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark)
-            }
-            _ => {
-                self.spaced_words(word);
-                true
-            }
-        };
+        let mut alike = true;
+        if let Split::Marks(marker) = &self.family.split {
+            length += self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
+            alike = !word.is_empty() && !word.contains(' ') && !word.starts_with(marker.mark);
+        }
+        self.words(word, before, false);
         // What is left off at the limit is not known.
         if remember && alike && !context.left && !context.right && self.ids.len() < self.limit {
-            self.work.cache.put(text[start..end].as_bytes(), &self.ids[length..]);
+            self.work.cache.put(&text.as_bytes()[start..end], &self.ids[length..]);
         }
-        self.work.text = buffer;
+        if buffer.capacity() <= KEPT {
+            self.work.text = buffer;
+        }
         end
     }
 
-    /// Appends the ids of normalized text of which white space is removed.
-    fn spaced_words(&mut self, text: &str) {
-        let marker = self.family.split.marker();
-        for word in text.split(char::is_whitespace).filter(|word| !word.is_empty()) {
-            let marked = marker.is_some_and(|marker| {
-                marker.prepend == Prepend::Always && !word.starts_with(marker.mark)
-            });
-            self.pre_tokens(word, marked);
+    /// Encodes as much of a long word as is wanted; `false`, and nothing appended, where that is most of it.
+    fn begin(&mut self, word: &str, before: Before) -> bool {
+        let length = self.ids.len();
+        let mut bytes = (self.limit - length).saturating_mul(BYTES_PER_ID).max(LONG);
+        while bytes < word.len() / 2 {
+            let mut normalized = String::new();
+            let cut = match self.steps {
+                // What stands before the word may belong to its first grapheme.
+                Some(steps) => steps.cut(word, bytes).filter(|&cut| {
+                    let context = steps.word(&word[..cut], false, &mut normalized);
+                    !context.left
+                }),
+                None => Some(word.ceil_char_boundary(bytes)),
+            };
+            let Some(cut) = cut else { return false };
+            let part = if self.steps.is_some() { &*normalized } else { &word[..cut] };
+            self.words(part, &mut { before }, true);
             if self.ids.len() >= self.limit {
-                return;
+                return true;
             }
+            self.ids.truncate(length);
+            bytes = bytes.saturating_mul(4);
         }
+        false
     }
 
-    /// Appends the ids of normalized text of which spaces become marks.
-    fn marked_words(&mut self, text: &str, before: &mut Before) {
-        for (index, word) in text.split(' ').enumerate() {
-            before.spaces += usize::from(index > 0);
-            if word.is_empty() {
+    /// Appends the ids of normalized text. `open`: its last word goes on.
+    fn words(&mut self, text: &str, before: &mut Before, open: bool) {
+        let Unigram { model, split, .. } = self.family;
+        let marks = split.marks_spaces();
+        let mark = split.marker().map(|marker| marker.mark);
+        let divider = split.marker().filter(|marker| marker.split).map(|marker| marker.mark);
+        let mut inside = false;
+        for c in text.chars() {
+            if if marks { c == ' ' } else { c.is_whitespace() } {
+                before.spaces += usize::from(marks);
+                if std::mem::take(&mut inside) {
+                    model.encode(&mut self.work.lattice, self.ids, self.limit, false);
+                    if self.ids.len() >= self.limit {
+                        return;
+                    }
+                }
                 continue;
             }
-            let mark = self.family.split.marker().map(|marker| marker.mark);
-            let first = before.marked && !word.chars().next().is_some_and(|c| Some(c) == mark);
-            self.marks(self.collapsed(before.spaces).saturating_sub(1));
-            self.pre_tokens(word, before.spaces > 0 || first);
-            before.spaces = 0;
-            if self.ids.len() >= self.limit {
-                return;
+            if !inside {
+                inside = true;
+                self.marks(self.collapsed(before.spaces).saturating_sub(1));
+                self.work.lattice.clear();
+                let first = before.marked && Some(c) != mark;
+                if let Some(mark) = mark.filter(|_| before.spaces > 0 || first) {
+                    self.work.lattice.push(mark, model);
+                }
+                before.spaces = 0;
             }
+            let lattice = &mut self.work.lattice;
+            if Some(c) == divider && !lattice.is_empty() {
+                model.encode(lattice, self.ids, self.limit, false);
+                if self.ids.len() >= self.limit {
+                    return;
+                }
+                lattice.clear();
+            }
+            lattice.push(c, model);
+        }
+        if inside {
+            model.encode(&mut self.work.lattice, self.ids, self.limit, open);
         }
     }
 
@@ -242,28 +286,5 @@ impl Words<'_> {
             }
             self.ids.extend_from_slice(&self.family.mark_ids);
         }
-    }
-
-    /// Appends the ids of a word that has no space, with a mark before it if `marked`.
-    fn pre_tokens(&mut self, word: &str, marked: bool) {
-        let Unigram { model, split, .. } = self.family;
-        let lattice = &mut self.work.lattice;
-        let marker = split.marker();
-        lattice.clear();
-        if let Some(marker) = marker.filter(|_| marked) {
-            lattice.push(marker.mark, model);
-        }
-        let divider = marker.filter(|marker| marker.split).map(|marker| marker.mark);
-        for c in word.chars() {
-            if Some(c) == divider && !lattice.is_empty() {
-                model.encode(lattice, self.ids, self.limit);
-                if self.ids.len() >= self.limit {
-                    return;
-                }
-                lattice.clear();
-            }
-            lattice.push(c, model);
-        }
-        model.encode(lattice, self.ids, self.limit);
     }
 }
