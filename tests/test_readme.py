@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import legato
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -22,6 +24,15 @@ def test_every_python_block_runs(
     for block in blocks:
         exec(compile(block, str(README), "exec"), session)
     assert "Hit(id='1'" in capsys.readouterr().out
+
+
+def test_every_block_of_the_page_on_tokenization_runs(minilm: Path) -> None:
+    page = README.parent / "docs" / "tokenization.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 5
+    session: dict[str, object] = {"__name__": "page", "legato": legato, "MODEL": minilm}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), session)
 
 
 def test_commands_in_the_table_are_the_verbs() -> None:

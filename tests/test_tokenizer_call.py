@@ -13,13 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-tokenizers = pytest.importorskip("tokenizers")
-
-from tokenizers_made import CORPUS, MAKERS, word_piece
-
 from legato import Tokenizer
 from legato.encoding import BatchEncoding
 from legato.errors import InputError
+from tokenizers_made import CORPUS, MAKERS, word_piece
 
 TEXTS = [
     "",
@@ -116,9 +113,11 @@ class TestSameRows:
         options = all_of(asked) | {"add_special_tokens": special}
         check(ours(inputs, **options), wanted, rows=True)
         check(ours(TEXTS, PAIRS if pairs else None, **options), wanted)
-        flat = ours.encode(TEXTS, pairs=PAIRS if pairs else None, truncation=False, add_special_tokens=special)
-        assert flat.input_ids.tolist() == [id for ids in wanted["input_ids"] for id in ids]
-        assert flat.token_type_ids.tolist() == [id for ids in wanted["token_type_ids"] for id in ids]
+        flat = ours.encode(
+            TEXTS, pairs=PAIRS if pairs else None, truncation=False, add_special_tokens=special
+        )
+        assert flat.input_ids.tolist() == [i for ids in wanted["input_ids"] for i in ids]
+        assert flat.token_type_ids.tolist() == [i for ids in wanted["token_type_ids"] for i in ids]
         assert flat.lengths.tolist() == wanted["length"]
 
     @pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second"])
@@ -137,10 +136,17 @@ class TestSameRows:
         special: bool,
     ) -> None:
         # Short ones: upstream puts every window over one text together with every window over the other.
-        texts = list(zip([text[:36] for text in TEXTS], [pair[:30] for pair in PAIRS], strict=True))[1:8]
+        texts = list(
+            zip([text[:36] for text in TEXTS], [pair[:30] for pair in PAIRS], strict=True)
+        )[1:8]
         for limit, (text, pair) in itertools.product((7, 10, 13), texts):
             inputs = [(text, pair)] if pairs else [text]
-            cut = {"max_length": limit, "strategy": strategy, "direction": side, "stride": overflow or 0}
+            cut = {
+                "max_length": limit,
+                "strategy": strategy,
+                "direction": side,
+                "stride": overflow or 0,
+            }
             options = {
                 "truncation": strategy,
                 "max_length": limit,
@@ -152,10 +158,13 @@ class TestSameRows:
                 options |= {"return_overflowing_tokens": True, "stride": overflow}
             try:
                 wanted = expected(
-                    original, inputs, add_special_tokens=special, truncation=cut, overflow=overflow is not None
+                    original,
+                    inputs,
+                    add_special_tokens=special,
+                    truncation=cut,
+                    overflow=overflow is not None,
                 )
-            except BaseException as error:  # PanicException is no Exception
-                assert "runcation error" in str(error) or "stride" in str(error)
+            except BaseException:  # noqa: BLE001 - upstream's PanicException is no Exception
                 with pytest.raises(InputError):
                     ours(inputs, **options)
                 continue
@@ -174,7 +183,9 @@ class TestLongTexts:
         options: Any = {"truncation": True, "max_length": limit, "truncation_side": side}
         check(ours(texts, **options), expected(original, texts, truncation=cut))
         flat = ours.encode(texts, max_length=limit, truncation_side=side)
-        assert flat.input_ids.tolist() == [id for ids in ours(texts, **options).input_ids for id in ids]
+        assert flat.input_ids.tolist() == [
+            i for ids in ours(texts, **options).input_ids for i in ids
+        ]
         # Upstream makes as many windows as the product of both texts' windows, and drops them.
         texts = [text[: limit * 30] for text in texts]
         pairs = texts[::-1]
@@ -193,7 +204,9 @@ class TestPadding:
     @pytest.mark.parametrize("side", ["right", "left"])
     @pytest.mark.parametrize("pairs", [False, True], ids=["texts", "pairs"])
     @pytest.mark.parametrize("overflow", [False, True], ids=["one", "windows"])
-    @pytest.mark.parametrize(("padding", "multiple"), [(True, None), (True, 8), ("max_length", None), ("max_length", 8)])
+    @pytest.mark.parametrize(
+        ("padding", "multiple"), [(True, None), (True, 8), ("max_length", None), ("max_length", 8)]
+    )
     @pytest.mark.parametrize("dtype", [None, "int32"])
     def test_arrays_and_lists(
         self,
@@ -207,13 +220,20 @@ class TestPadding:
         pairs: bool,
         overflow: bool,
     ) -> None:
-        pad = {"direction": side, "pad_id": 4, "pad_token": ours.pad_token or "[PAD]", "pad_to_multiple_of": multiple}
+        pad = {
+            "direction": side,
+            "pad_id": 4,
+            "pad_token": ours.pad_token or "[PAD]",
+            "pad_to_multiple_of": multiple,
+        }
         if padding == "max_length":
             pad["length"] = 32
         inputs: list[Any] = [text[:100] for text in TEXTS]
         if pairs:
             inputs = list(zip(inputs, [pair[:80] for pair in PAIRS], strict=True))
-        wanted = expected(original, inputs, truncation={"max_length": 32}, padding=pad, overflow=overflow)
+        wanted = expected(
+            original, inputs, truncation={"max_length": 32}, padding=pad, overflow=overflow
+        )
         options: Any = {
             "padding": padding,
             "truncation": True,
@@ -239,7 +259,9 @@ class TestPadding:
     def test_only_what_is_asked_for(self, ours: Tokenizer) -> None:
         batch = ours(TEXTS, return_token_type_ids=False, return_attention_mask=False)
         assert list(batch) == ["input_ids"]
-        batch = ours(TEXTS, truncation=True, max_length=9, return_overflowing_tokens=True, **all_of("all"))
+        batch = ours(
+            TEXTS, truncation=True, max_length=9, return_overflowing_tokens=True, **all_of("all")
+        )
         assert list(batch) == [
             "input_ids", "token_type_ids", "attention_mask", "special_tokens_mask", "offset_mapping", "length", "overflow_to_sample_mapping",
         ]  # fmt: skip
@@ -253,20 +275,28 @@ class TestDecode:
         assert ours.vocab_size == size
         seeded = random.Random(5)
         rows = [original.encode(text, pair).ids for text, pair in zip(TEXTS, PAIRS, strict=True)]
-        rows += [[seeded.randrange(size + 5) for _ in range(seeded.randrange(12))] for _ in range(300)]
+        rows += [
+            [seeded.randrange(size + 5) for _ in range(seeded.randrange(12))] for _ in range(300)
+        ]
         for skip in (False, True):
             wanted = original.decode_batch(rows, skip_special_tokens=skip)
             assert ours.decode_batch(rows, skip_special_tokens=skip) == wanted
             assert [ours.decode(row, skip_special_tokens=skip) for row in rows[:20]] == wanted[:20]
-        for id in range(0, size + 5, 7):
-            token = original.id_to_token(id)
-            assert ours.id_to_token(id) == token
+        for i in range(0, size + 5, 7):
+            token = original.id_to_token(i)
+            assert ours.id_to_token(i) == token
             assert token is None or ours.token_to_id(token) == original.token_to_id(token)
         assert ours.token_to_id("no such token") is None
 
     def test_what_ids_may_be(self, ours: Tokenizer, original: Any) -> None:
         wanted = original.decode([5, 6, 7], skip_special_tokens=False)
-        for ids in ([5, 6, 7], (5, 6, 7), np.array([5, 6, 7]), np.array([5, 6, 7], np.int32), [np.int64(5), 6, 7]):
+        for ids in (
+            [5, 6, 7],
+            (5, 6, 7),
+            np.array([5, 6, 7]),
+            np.array([5, 6, 7], np.int32),
+            [np.int64(5), 6, 7],
+        ):
             assert ours.decode(ids) == wanted
             assert ours.decode_batch([ids, ids]) == [wanted, wanted]
         assert ours.decode_batch(np.array([[5, 6, 7]])) == [wanted]
@@ -287,12 +317,21 @@ class TestWords:
         texts = [text.split() for text in TEXTS[1:]]
         pairs = [text.split() for text in PAIRS[1:]]
         cut = {"max_length": limit} if limit else None
-        options: Any = {"is_split_into_words": True, "truncation": bool(limit), "max_length": limit, **all_of("all")}
+        options: Any = {
+            "is_split_into_words": True,
+            "truncation": bool(limit),
+            "max_length": limit,
+            **all_of("all"),
+        }
         wanted = expected(original, texts, truncation=cut, is_pretokenized=True)
         check(ours(texts, **options), wanted, rows=True)
         if pairs[3]:
             both = list(zip(texts, pairs, strict=True))
-            check(ours(texts, pairs, **options), expected(original, both, truncation=cut, is_pretokenized=True), rows=True)
+            check(
+                ours(texts, pairs, **options),
+                expected(original, both, truncation=cut, is_pretokenized=True),
+                rows=True,
+            )
         one = ours(texts[2], is_split_into_words=True)
         assert one.input_ids == expected(original, texts[2:3], is_pretokenized=True)["input_ids"][0]
 
@@ -315,7 +354,11 @@ class TestRows:
         for token in range(len(row)):
             assert row.token_to_chars(token) == wanted.token_to_chars(token)
             assert row.token_to_word(token) == wanted.token_to_word(token)
-            assert batch.token_to_chars(0, token) == batch.token_to_chars(token) == row.token_to_chars(token)
+            assert (
+                batch.token_to_chars(0, token)
+                == batch.token_to_chars(token)
+                == row.token_to_chars(token)
+            )
         assert batch.char_to_token(0, 2, 1) == row.char_to_token(2, 1)
         assert batch[-1].ids == batch["input_ids"][1]
         assert row is batch[0]
@@ -350,7 +393,9 @@ class TestShapes:
     def test_of_nothing(self, bert: Tokenizer) -> None:
         assert bert([]) == {"input_ids": [], "token_type_ids": [], "attention_mask": []}
         assert bert([], padding=True, return_tensors="np").input_ids.shape == (0, 0)
-        assert bert([], padding="max_length", max_length=5, return_tensors="np").input_ids.shape == (0, 5)
+        assert bert(
+            [], padding="max_length", max_length=5, return_tensors="np"
+        ).input_ids.shape == (0, 5)
 
     def test_max_length_alone_cuts(self, bert: Tokenizer) -> None:
         assert len(bert("a b c d e f", max_length=4).input_ids) == 4
@@ -427,11 +472,22 @@ class TestShapes:
 
     def test_windows_without_bound_are_refused(self, bert: Tokenizer) -> None:
         long = "a " * 60_000
-        options: Any = {"truncation": True, "max_length": 400, "stride": 190, "return_overflowing_tokens": True}
+        options: Any = {
+            "truncation": True,
+            "max_length": 400,
+            "stride": 190,
+            "return_overflowing_tokens": True,
+        }
         with pytest.raises(InputError, match="too many"):
             bert(long, long, **options)
         with pytest.raises(InputError, match="too many"):
-            bert(long * 20, truncation=True, max_length=512, stride=509, return_overflowing_tokens=True)
+            bert(
+                long * 20,
+                truncation=True,
+                max_length=512,
+                stride=509,
+                return_overflowing_tokens=True,
+            )
 
 
 class TestPadToken:
@@ -447,7 +503,11 @@ class TestPadToken:
         for name in ("config.json", "model.safetensors"):
             (tmp_path / name).write_bytes((tiny_bert / name).read_bytes())
         (tmp_path / "tokenizer.json").write_text(made.to_str())
-        config = {"pad_token": {"content": "[SEP]"}, "padding_side": "right", "tokenizer_class": "DistilBertTokenizer"}
+        config = {
+            "pad_token": {"content": "[SEP]"},
+            "padding_side": "right",
+            "tokenizer_class": "DistilBertTokenizer",
+        }
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
         named = Tokenizer.from_dir(tmp_path)
         assert (named.pad_id, named.pad_token) == (3, "[SEP]")

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("tokenizers")
-
-from tokenizers_made import CORPUS, unigram, word_piece
-
 from legato import Tokenizer
 from legato.encoding import BatchEncoding
+from tokenizers_made import CORPUS, unigram, word_piece
 
 SMALL = CORPUS[:3]
 LARGE = (CORPUS * 10)[:600]  # more than one thread's work
@@ -27,7 +24,12 @@ CALLS: list[dict[str, Any]] = [
     {"truncation": True, "max_length": 9},
     {"truncation": True, "max_length": 9, "truncation_side": "left", "padding": "max_length"},
     {"truncation": True, "max_length": 12, "stride": 3, "return_overflowing_tokens": True},
-    {"padding": True, "padding_side": "left", "pad_to_multiple_of": 8, "return_offsets_mapping": True},
+    {
+        "padding": True,
+        "padding_side": "left",
+        "pad_to_multiple_of": 8,
+        "return_offsets_mapping": True,
+    },
     {"add_special_tokens": False, "return_special_tokens_mask": True},
 ]
 
@@ -48,7 +50,9 @@ def test_threads_with_options_of_their_own(data: bytes) -> None:
     alone = Tokenizer.from_bytes(data)
     wanted = [[alone(texts, **call) for call in CALLS] for texts in (SMALL, LARGE)]
     decoded = alone.decode_batch(wanted[0][0].input_ids)
-    shared = Tokenizer.from_bytes(data)  # what is made when it is first needed, is made by many at once
+    shared = Tokenizer.from_bytes(
+        data
+    )  # what is made when it is first needed, is made by many at once
     start = threading.Barrier(8)
 
     def work(thread: int) -> None:
@@ -105,6 +109,5 @@ def test_ctrl_c_ends_a_large_call(data: bytes) -> None:
     threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        for _ in range(1000):
-            tokenizer.encode(texts)
+        any(tokenizer.encode(texts) is None for _ in range(1000))
     assert time.monotonic() - start < 30

@@ -8,10 +8,10 @@ from legato._native import Encoding, Encodings
 
 
 class BatchEncoding(dict[str, Any]):
-    """A dict of what was asked for, and of each row, when it is asked for, all that there is to know.
+    """A dict of what was asked for; of each row, on demand, all that there is to know.
 
     As in transformers, `batch.input_ids` is `batch["input_ids"]`, and `batch[0]` is the first row's
-    `Encoding`. Rows are encoded once more for that: the first look costs, a call without one does not.
+    `Encoding`. A row is encoded once more for that, so that calls that do not ask do not pay.
     Pickled or copied, it is the dict alone.
     """
 
@@ -32,7 +32,7 @@ class BatchEncoding(dict[str, Any]):
         try:
             return super().__getitem__(name)
         except KeyError:
-            raise AttributeError(f"there is no {name!r}; the batch has {', '.join(self)}") from None
+            raise AttributeError(f"no {name!r} in the batch: it has {', '.join(self)}") from None
 
     def row(self, index: int = 0) -> Encoding:
         """Return all that there is to know of a row.
@@ -42,7 +42,9 @@ class BatchEncoding(dict[str, Any]):
             LookupError: the batch was pickled or copied, and has its columns only.
         """
         if self.encodings is None:
-            raise LookupError("a batch that was pickled or copied has no rows; call the tokenizer again")
+            raise LookupError(
+                "a batch that was pickled or copied has no rows; call the tokenizer again"
+            )
         if index not in self._kept:
             self._kept[index] = self.encodings[index]
         return self._kept[index]
@@ -62,14 +64,14 @@ class BatchEncoding(dict[str, Any]):
     def char_to_token(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
-        """Return the token of a row (the first, if only a character is given) that a character is in."""
+        """Return the token that a character is in; with one number, of the first row."""
         row, char = _two(batch_or_char_index, char_index)
         return self.row(row).char_to_token(char, sequence_index)
 
     def token_to_chars(
         self, batch_or_token_index: int, token_index: int | None = None
     ) -> tuple[int, int] | None:
-        """Return where in its text a token of a row (the first, if only a token is given) is."""
+        """Return where in its text a token is; with one number, of the first row."""
         row, token = _two(batch_or_token_index, token_index)
         return self.row(row).token_to_chars(token)
 

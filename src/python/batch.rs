@@ -60,8 +60,8 @@ impl Call {
             if self.kind == Kind::Lists {
                 data.set_item(name, &texts)?;
             } else {
-                let texts = texts.iter().map(|&text| text as i64).collect();
-                data.set_item(name, arrays::vector(py, texts))?;
+                let texts = texts.iter().map(|&text| i64::try_from(text).unwrap_or(i64::MAX));
+                data.set_item(name, arrays::vector(py, texts.collect()))?;
             }
         }
         let padding = width.map(|width| self.padding(width));
@@ -130,11 +130,10 @@ impl Call {
         })?;
         let count = rows.len();
         for (column, cells) in self.columns.iter().zip(matrices) {
-            match column {
-                Column::Offsets => {
-                    data.set_item(name(*column), arrays::cube(py, cells, count, width)?)?
-                }
-                _ => data.set_item(name(*column), arrays::matrix(py, cells, count, width)?)?,
+            if *column == Column::Offsets {
+                data.set_item(name(*column), arrays::cube(py, cells, count, width)?)?;
+            } else {
+                data.set_item(name(*column), arrays::matrix(py, cells, count, width)?)?;
             }
         }
         if self.length {

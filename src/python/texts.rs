@@ -110,13 +110,10 @@ fn each<T>(
 }
 
 fn whole(item: &Bound<'_, PyAny>, index: usize) -> PyResult<PyBackedStr> {
-    match item.cast::<PyString>() {
-        Ok(text) => borrow(text, index),
-        Err(_) => {
-            let reason = format!("text {index} must be a str, not {}", kind(item));
-            Err(input(item.py(), reason))
-        }
-    }
+    let text = item
+        .cast::<PyString>()
+        .map_err(|_| input(item.py(), format!("text {index} must be a str, not {}", kind(item))))?;
+    borrow(text, index)
 }
 
 /// The items of a tuple or list of two.

@@ -148,9 +148,9 @@ impl Tokenizer {
     }
 
     /// Return the token with an id; None if there is none.
-    fn id_to_token(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-        let id = ids::one(id)?;
-        enter::quick(py, || self.inner.id_to_token(id))
+    fn id_to_token(&self, py: Python<'_>, token_id: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+        let token_id = ids::one(token_id)?;
+        enter::quick(py, || self.inner.id_to_token(token_id))
     }
 
     /// Encode texts to flat tokens, which an engine takes.

@@ -123,13 +123,13 @@ impl Exact {
                 second.as_mut().map(Encoding::take_overflowing);
             }
         }
-        let encoding = contained(|| match &self.post {
-            Some(post) => post.process(first, second, add_special_tokens),
-            None => {
-                let both = [Some(first), second].into_iter().flatten().collect();
-                <dyn PostProcessor>::default_process(both, add_special_tokens)
-                    .map(|mut rows| rows.pop().unwrap_or_default())
+        let encoding = contained(|| {
+            if let Some(post) = &self.post {
+                return post.process(first, second, add_special_tokens);
             }
+            let both = [Some(first), second].into_iter().flatten().collect();
+            <dyn PostProcessor>::default_process(both, add_special_tokens)
+                .map(|mut rows| rows.pop().unwrap_or_default())
         });
         let encoding = encoding.and_then(std::result::Result::ok).ok_or(Refusal::Unencodable)?;
         Ok((encoding, truncated))

@@ -15,7 +15,7 @@ const MOST_STEPS: usize = 256;
 const MOST_GROWTH: f64 = 64.0;
 /// Most bytes that a normalizer puts before a text.
 const MOST_PREFIX: usize = 1024;
-/// Longest word that WordPiece looks into: it takes time with the cube of the length.
+/// Longest word that `WordPiece` looks into: it takes time with the cube of the length.
 const MOST_WORD: u64 = 1000;
 
 /// The parts that are looked at; whatever else there is is upstream's to judge.
@@ -159,6 +159,7 @@ fn precompiled(charsmap: &str) -> f64 {
 }
 
 /// Base64, as far as it is.
+#[allow(clippy::cast_possible_truncation)] // masked
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut held) = (0u32, 0);
@@ -175,7 +176,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
         held += 6;
         if held >= 8 {
             held -= 8;
-            bytes.push((bits >> held) as u8);
+            bytes.push((bits >> held & 0xff) as u8);
         }
     }
     Some(bytes)
@@ -190,6 +191,7 @@ mod tests {
         check(json!({part: value}).to_string().as_bytes())
     }
 
+    #[allow(clippy::needless_pass_by_value)] // reads better where it is called
     fn replace(pattern: Value, content: &str) -> Value {
         json!({"type": "Replace", "pattern": pattern, "content": content})
     }

@@ -18,6 +18,7 @@ pub enum Strategy {
 
 /// What belongs to one call of [`Tokenizer::encode`](super::Tokenizer::encode).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // each is a question of its own
 pub struct EncodeOptions {
     /// How texts are cut to the maximum length; `None` keeps all of their tokens.
     pub truncation: Option<Strategy>,

@@ -225,7 +225,9 @@ fn matrix<T: Cell>(parts: &[View<'_>], column: Column, padding: &Padding) -> Res
     if size >= SHARED_CELLS && rayon::current_thread_index().is_some() {
         tasks.into_par_iter().for_each(|(part, cells)| part.fill(column, padding, cells));
     } else {
-        tasks.into_iter().for_each(|(part, cells)| part.fill(column, padding, cells));
+        for (part, cells) in tasks {
+            part.fill(column, padding, cells);
+        }
     }
     Ok(matrix)
 }
@@ -278,6 +280,7 @@ fn zeroed<T: Cell>(count: usize) -> Option<Vec<T>> {
         return Some(Vec::new());
     }
     let layout = std::alloc::Layout::array::<T>(count).ok()?;
+    #[allow(clippy::same_length_and_capacity)] // as it is allocated
     // SAFETY: the layout is not empty; a `Cell` is a plain integer, for which zeroed memory is valid, and the
     // vector gets the pointer, length and capacity of this very allocation of the global allocator.
     let mut zeros = unsafe {

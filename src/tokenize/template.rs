@@ -94,9 +94,13 @@ fn process(
         }
         PostProcessorWrapper::Roberta(roberta) => {
             for (index, row) in rows.iter_mut().enumerate() {
-                row.iter_mut().for_each(|piece| piece.type_id = 0);
+                for piece in row.iter_mut() {
+                    piece.type_id = 0;
+                }
                 if special {
-                    row.iter_mut().for_each(|piece| piece.overflow_type_id = 0);
+                    for piece in row.iter_mut() {
+                        piece.overflow_type_id = 0;
+                    }
                     let start = if index == 0 { &roberta.cls } else { &roberta.sep };
                     row.insert(0, token(start.1, 0));
                     row.push(token(roberta.sep.1, 0));

@@ -64,43 +64,36 @@ impl Tokenizer {
         // What upstream panics on is for the exact path to say.
         let fast = definition.as_ref();
         let fast = fast.and_then(|definition| contained(|| Fast::new(definition)).flatten());
-        match (definition, fast) {
-            (Some(definition), Some(fast)) => {
-                let post = Template::new(definition.post_processor.as_ref());
-                let template = post.or_else(limits::refuse)?;
-                let vocab_size = fast.vocab_size();
-                let padding = definition.padding.as_ref();
-                let pad = Pad::find(&defaults, padding, |token| id_of(&definition, token));
-                Ok(Self {
-                    fast: Some(fast),
-                    exact: OnceLock::new(),
-                    names: OnceLock::new(),
-                    data: data.into(),
-                    template,
-                    vocab_size,
-                    pad,
-                    padding_side: side(&defaults, padding),
-                    defaults,
-                    digest: hex(&sha256(data)),
-                })
-            }
-            _ => {
-                let exact = Exact::from_bytes(data)?;
-                let template = Template::new(exact.post()).or_else(limits::refuse)?;
-                Ok(Self {
-                    fast: None,
-                    names: OnceLock::from(None),
-                    data: Box::default(),
-                    template,
-                    vocab_size: exact.vocab_size(),
-                    pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
-                    padding_side: side(&defaults, exact.padding()),
-                    exact: OnceLock::from(Box::new(exact)),
-                    defaults,
-                    digest: hex(&sha256(data)),
-                })
-            }
+        let digest = hex(&sha256(data));
+        if let Some((definition, fast)) = definition.zip(fast) {
+            let template = Template::new(definition.post_processor.as_ref());
+            let padding = definition.padding.as_ref();
+            return Ok(Self {
+                vocab_size: fast.vocab_size(),
+                fast: Some(fast),
+                exact: OnceLock::new(),
+                names: OnceLock::new(),
+                data: data.into(),
+                template: template.or_else(limits::refuse)?,
+                pad: Pad::find(&defaults, padding, |token| id_of(&definition, token)),
+                padding_side: side(&defaults, padding),
+                defaults,
+                digest,
+            });
         }
+        let exact = Exact::from_bytes(data)?;
+        Ok(Self {
+            fast: None,
+            names: OnceLock::from(None),
+            data: Box::default(),
+            template: Template::new(exact.post()).or_else(limits::refuse)?,
+            vocab_size: exact.vocab_size(),
+            pad: Pad::find(&defaults, exact.padding(), |token| exact.token_to_id(token)),
+            padding_side: side(&defaults, exact.padding()),
+            exact: OnceLock::from(Box::new(exact)),
+            defaults,
+            digest,
+        })
     }
 
     /// sha256 of the definition, lower-case hex.

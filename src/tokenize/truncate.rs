@@ -85,8 +85,12 @@ mod tests {
     use tokenizers::{Encoding, Token};
 
     fn encoding(length: usize) -> Encoding {
-        let token = |id| Token::new(id as u32, String::new(), (0, 0));
+        let token = |id| Token::new(u32::try_from(id).unwrap(), String::new(), (0, 0));
         Encoding::from_tokens((0..length).map(token).collect(), 0)
+    }
+
+    fn ids(window: &Range<usize>) -> Vec<u32> {
+        window.clone().map(|id| u32::try_from(id).unwrap()).collect()
     }
 
     fn spans(encoding: &Encoding) -> Vec<Vec<u32>> {
@@ -129,8 +133,7 @@ mod tests {
                 let mut expected = encoding(length);
                 expected.truncate(width, stride, direction);
                 let found = windows(length, width, stride, side).unwrap();
-                let found: Vec<Vec<u32>> =
-                    found.into_iter().map(|w| (w.start as u32..w.end as u32).collect()).collect();
+                let found: Vec<Vec<u32>> = found.iter().map(ids).collect();
                 assert_eq!(found, spans(&expected), "{length} {width} {stride} {side:?}");
             }
         }
