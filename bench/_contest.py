@@ -23,6 +23,7 @@ from bench._peers import CONTESTANTS, REFERENCE, Padded, Ready, Setup
 ROOT: Final = Path(__file__).parent.parent
 TABLE: Final = np.arange(1 << 15, dtype=np.uint64)
 LIMIT: Final = "limit"
+WARM: Final = 3
 
 
 class Measured(NamedTuple):
@@ -55,7 +56,7 @@ def load(case: Setup) -> tuple[dict[str, Ready], dict[str, str]]:
 
 
 def compete(ready: dict[str, Ready], rounds: Iterable[list[str]]) -> Measured:
-    """Give each contestant the texts of each round; the first round only warms them.
+    """Give each contestant the texts of each round; the first :data:`WARM` only warm them.
 
     A round has new texts: their words are mostly known to a cache, the texts are not. Each
     contestant gets strings of its own, or the first one would leave its UTF-8 to the others.
@@ -69,9 +70,9 @@ def compete(ready: dict[str, Ready], rounds: Iterable[list[str]]) -> Measured:
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             seconds, results[name] = cpu_time(ready[name], fresh(batch))
-            if number:
+            if number >= WARM:
                 cpu_s[name].append(seconds)
-        if number:
+        if number >= WARM:
             cpu_s[LIMIT].append(limit(batch))
             sizes.append(sum(len(text.encode()) for text in batch))
         texts += len(batch)

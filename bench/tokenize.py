@@ -101,7 +101,7 @@ def one_tokenizer(
         say(f"{name}, {case.texts}, {setup.threads} thread(s)")
         if case.limit:
             ready, reasons = _contest.load(setup._replace(limit=case.limit))
-        measured = _contest.compete(ready, _cases.rounds(case.texts, rounds + 1))
+        measured = _contest.compete(ready, _cases.rounds(case.texts, _contest.WARM + rounds))
         total = {name: count + wrong.get(name, 0) for name, count in measured.wrong.items()}
         found["cases"][key(case)] = {
             **measured._asdict(),
@@ -145,7 +145,7 @@ def page(head: str, one: Results, two: Results) -> str:
     ]
     notes += inexact(one)
     notes += [f"Not measured: {name}: {why}." for name, why in one["missing"].items()]
-    return f"## {TITLE}\n\n" + "\n\n".join(notes)
+    return f"## {TITLE}\n\n" + "\n\n".join(notes).replace(_peers.RC, _peers.label(_peers.RC))
 
 
 def case_row(case: Case, one: Results, two: Results) -> tuple[str, ...]:
