@@ -34,6 +34,8 @@ BATCHES = {"real": 120, "trained": 50, "variant": 12}
 KEPT = 3
 """Real definitions that stay loaded: some take a second and hundreds of megabytes."""
 LONG_EVERY = 400
+BOUNDED = "times longer"
+"""What legato says of normalizers that multiply a text: a limit of its own, and documented."""
 """Batches, of which one gets a text of up to a million characters."""
 DETAILED = 32
 """Most texts of a batch whose offsets and words are compared."""
@@ -151,6 +153,9 @@ class Fuzzer:
         try:
             subject = _subject(f"{family} variant" if varied else f"{family} trained", text)
         except Exception as error:  # noqa: BLE001 - legato refused what tokenizers takes
+            if BOUNDED in str(error):
+                self._tally.unusable += 1
+                return None
             self._report(f"{family} variant", text, f"legato cannot load it: {error}")
             return None
         self._tally.definitions += subject is not None

@@ -135,7 +135,7 @@ fn texts_are_cut_to_the_limit_of_the_call() {
     let encode = |truncation, max_length| {
         let truncation = if truncation { EncodeOptions::default().truncation } else { None };
         let options = EncodeOptions { truncation, max_length, ..EncodeOptions::default() };
-        tokenizer.encode(&long, options, &GO)
+        tokenizer.encode(&long[..], options, &GO)
     };
     for (truncation, max_length, length, truncated) in [
         (true, None, 48, 1),
@@ -179,7 +179,7 @@ fn a_set_flag_stops_it() {
     assert!(matches!(engine.run(&tokens, &stop), Err(Error::Stopped)));
     let options = EncodeOptions::default();
     assert!(matches!(engine.encode_and_run(&texts(), options, &stop), Err(Error::Stopped)));
-    assert!(matches!(engine.tokenizer().encode(&texts(), options, &stop), Err(Error::Stopped)));
+    assert!(matches!(engine.tokenizer().encode(&texts()[..], options, &stop), Err(Error::Stopped)));
 }
 
 #[test]

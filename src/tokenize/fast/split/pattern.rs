@@ -5,7 +5,7 @@ use super::classes::{Classes, LETTER, MARK, NEWLINE, NUMBER, SPACE, SYMBOL};
 /// In this order, each of which may be missing: contractions, words, numbers, symbols, white space up to a
 /// newline. Then always `\s+(?!\S)|\s+`.
 #[derive(Debug, Clone)]
-pub(in crate::tokenize) struct Pattern {
+pub(in super::super) struct Pattern {
     pub(super) classes: &'static Classes,
     pub(super) contractions: Contractions,
     pub(super) words: Words,
@@ -125,7 +125,7 @@ impl Pattern {
     /// Reads a regular expression; `None` if it is not made of the known alternatives.
     ///
     /// `drops`: what it does not match is dropped, rather than a piece of its own.
-    pub(in crate::tokenize) fn new(regex: &str, drops: bool) -> Option<Self> {
+    pub(in super::super) fn new(regex: &str, drops: bool) -> Option<Self> {
         // Some files have the characters themselves in their classes, which is the same.
         let regex = regex.replace('\r', r"\r").replace('\n', r"\n");
         let (&(_, contractions), rest) = first(&CONTRACTIONS, |entry| entry.0, &regex)?;
@@ -149,7 +149,7 @@ impl Pattern {
     }
 
     /// What `ByteLevel` itself splits by.
-    pub(in crate::tokenize) fn gpt2() -> Option<Self> {
+    pub(in super::super) fn gpt2() -> Option<Self> {
         Self::new(GPT2, false)
     }
 
@@ -160,7 +160,7 @@ impl Pattern {
             && (self.symbols == NOT_WORDS || self.symbols == NOT_MARKED && marks_are_words)
     }
 
-    pub(in crate::tokenize) fn is_letter(&self, c: char) -> bool {
+    pub(in super::super) fn is_letter(&self, c: char) -> bool {
         self.classes.of(c.into()) & LETTER != 0
     }
 

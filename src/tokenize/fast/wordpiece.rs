@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
 use tokenizers::{NormalizedString, Normalizer};
 
+use super::super::definition::Definition;
 use super::added::{Seams, Tokens};
 use super::cache::{self, Cache};
 use super::chars::{Chars, Kind};
-use super::definition::Definition;
-use super::fast::{Family, Work, word_cut};
+use super::family::{Family, Work, word_cut};
 use super::pieces::Pieces;
 
 /// Covers BERT's normalizer (or none) with BERT's pre-tokenizer and a WordPiece model.

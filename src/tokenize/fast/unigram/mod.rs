@@ -22,9 +22,9 @@ use std::borrow::Cow;
 
 pub(super) use model::Lattice;
 
+use super::super::definition::Definition;
 use super::added::Tokens;
-use super::definition::Definition;
-use super::fast::{Family, Work, word_cut};
+use super::family::{Family, Work, word_cut};
 use model::Model;
 use normalizer::Normalizer;
 use split::{Prepend, Split};

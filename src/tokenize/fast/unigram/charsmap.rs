@@ -5,6 +5,8 @@
 //! differ from going character by character throughout, and such places can be told from each character and
 //! the next. So text is mapped by character, and divided into graphemes only where a word has such a place.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -57,7 +59,7 @@ impl Charsmap {
     pub(super) fn new(definition: &Value) -> Option<Self> {
         // The crate says whether a map is well formed, and keeps what it has read to itself.
         spm_precompiled::Precompiled::deserialize(definition).ok()?;
-        let data = base64(definition.get("precompiled_charsmap")?.as_str()?)?;
+        let data = BASE64.decode(definition.get("precompiled_charsmap")?.as_str()?).ok()?;
         let (size, data) = data.split_first_chunk::<4>()?;
         let (units, text) = data.split_at_checked(u32::from_le_bytes(*size) as usize / 4 * 4)?;
         let unit = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
@@ -243,27 +245,4 @@ fn has_leaf(unit: u32) -> bool {
 
 fn offset(unit: u32) -> usize {
     ((unit >> 10) << ((unit & 1 << 9) >> 6)) as usize
-}
-
-/// Decodes base64 that is known to be well formed.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0);
-    for symbol in text.trim_end_matches('=').bytes() {
-        let value = match symbol {
-            b'A'..=b'Z' => symbol - b'A',
-            b'a'..=b'z' => symbol - b'a' + 26,
-            b'0'..=b'9' => symbol - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    Some(bytes)
 }

@@ -1,4 +1,4 @@
-use super::definition::Text;
+use super::super::definition::Text;
 use super::vocabulary::hash;
 
 /// The characters that stand for bytes in byte-level vocabularies, as upstream's `bytes_char`.

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::definition::{Definition, Text};
 use super::added::{Seams, Tokens};
 use super::boundary::Boundaries;
 use super::bpe::Bpe;
 use super::cache::{SHORT, key_at};
 use super::compose::Form;
-use super::definition::{Definition, Text};
-use super::fast::{Family, Work};
+use super::family::{Family, Work};
 use super::split::{Pattern, Runs};
 use super::tokenset::{Alphabet, Tokenset};
 use super::vocabulary::Vocabulary;

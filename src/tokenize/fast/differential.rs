@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::definition::Definition;
-use super::fast::Fast;
+use super::super::definition::Definition;
+use super::family::Fast;
 
 /// A definition, as the fast path and as upstream read it.
 pub(super) struct Both {

@@ -1,14 +1,14 @@
 //! The fast path: which definitions it covers, and how a text goes through it.
 //!
 //! Chosen when a definition is loaded. A family takes a definition only where it gives exactly what upstream
-//! gives for every text; what no family takes goes to [`super::exact`], which is also what the tests compare with.
+//! gives for every text; what no family takes goes to `exact`, which is also what the tests compare with.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
 
+use super::super::definition::Definition;
 use super::added::{Section, Tokens};
 use super::cache::{Cache, Pool};
-use super::definition::Definition;
 use super::{bpe, bytelevel, sentencepiece, unigram, wordpiece};
 
 /// Bytes of text for each token that is wanted, at the first try: enough for most texts of most languages.
@@ -43,7 +43,7 @@ pub(super) trait Family: Debug + Send + Sync {
 
 /// What a task reuses from text to text.
 #[derive(Debug, Default)]
-pub(super) struct Work {
+pub(in super::super) struct Work {
     pub(super) cache: Cache,
     /// A normalized word.
     pub(super) bytes: Vec<u8>,
@@ -55,7 +55,7 @@ pub(super) struct Work {
 
 /// A definition that a family covers.
 #[derive(Debug)]
-pub(super) struct Fast {
+pub(in super::super) struct Fast {
     family: Box<dyn Family>,
     added: Tokens,
     /// Whether an added token could lie across what [`word_cut`] finds.
@@ -66,7 +66,7 @@ pub(super) struct Fast {
 
 impl Fast {
     /// `None` where no family covers the definition.
-    pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
+    pub(in super::super) fn new(definition: &Definition<'_>) -> Option<Self> {
         let (family, added) = wordpiece::load(definition)
             .or_else(|| bytelevel::load(definition))
             .or_else(|| sentencepiece::load(definition))
@@ -78,19 +78,19 @@ impl Fast {
     }
 
     /// Number of tokens, added ones included.
-    pub(super) fn vocab_size(&self) -> usize {
+    pub(in super::super) fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
     /// Runs `work` with what a task needs beside the definition: one call of this for many texts.
-    pub(super) fn with_work<R>(&self, work: impl FnOnce(&mut Work) -> R) -> R {
+    pub(in super::super) fn with_work<R>(&self, work: impl FnOnce(&mut Work) -> R) -> R {
         self.work.with(work)
     }
 
     /// Appends the ids of `text`, without special tokens of the template.
     ///
     /// With a limit, appends at least that many if the text has them, and reads no more of it than that needs.
-    pub(super) fn encode(
+    pub(in super::super) fn encode(
         &self,
         text: &str,
         work: &mut Work,

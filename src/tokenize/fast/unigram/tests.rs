@@ -1,9 +1,11 @@
 //! Unigram beside upstream, with every normalizer and pre-tokenizer that is taken.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::tokenize::differential::{Both, added, covered, texts};
+use super::super::differential::{Both, added, covered, texts};
 
 /// Of characters that are pieces too.
 const LONG_PIECE: &str = "abcdeabcdeabcdeabcdeabcdeabcde";
@@ -112,22 +114,7 @@ fn charsmap() -> Value {
     let mut data = size.to_le_bytes().to_vec();
     data.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
     data.extend(text);
-    json!({"type": "Precompiled", "precompiled_charsmap": base64(&data)})
-}
-
-fn base64(data: &[u8]) -> String {
-    let symbols = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |bytes: &[u8]| {
-        let bits = (0..3).fold(0, |bits, at| {
-            bits << 8 | usize::from(bytes.get(at).copied().unwrap_or_default())
-        });
-        let symbol = |at: usize| match bytes.len() < at {
-            true => '=',
-            false => char::from(symbols[bits >> (18 - 6 * at) & 63]),
-        };
-        [0, 1, 2, 3].map(symbol)
-    };
-    data.chunks(3).flat_map(group).collect()
+    json!({"type": "Precompiled", "precompiled_charsmap": BASE64.encode(&data)})
 }
 
 fn strip(left: bool, right: bool) -> Value {

@@ -1,5 +1,5 @@
+use super::super::definition::{Model, Text};
 use super::cache::{ID_LIMIT, SHORT, key, prefetch};
-use super::definition::{Model, Text};
 
 /// Ids of BPE models are below this, so that two of them and a rank fit one word (see `bpe`).
 pub(super) const ID_BITS: u32 = 20;

@@ -1,7 +1,7 @@
 //! A WordPiece vocabulary: the longest piece that a word begins with, or goes on with.
 
+use super::super::definition::Text;
 use super::cache::ID_LIMIT;
-use super::definition::Text;
 
 const MULTIPLIER: u64 = 0x0100_0000_01b3;
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -201,5 +201,5 @@ fn grow(hash: u64, byte: u8) -> u64 {
 
 #[inline]
 fn pair(first: u8, second: u8) -> usize {
-    (usize::from(first) * 37 ^ usize::from(second) * 8) & (LENGTHS - 1)
+    ((usize::from(first) * 37) ^ (usize::from(second) * 8)) & (LENGTHS - 1)
 }

@@ -13,7 +13,7 @@ const BLANKS: usize = 999_999;
 impl Pattern {
     /// The end of the piece that begins at `at`, which is before the text's end.
     #[inline]
-    pub(in crate::tokenize) fn end(&self, text: &[u8], at: usize) -> usize {
+    pub(in super::super) fn end(&self, text: &[u8], at: usize) -> usize {
         if let Some(end) = self.ascii_word(text, at) {
             return end;
         }
@@ -32,7 +32,7 @@ impl Pattern {
     }
 
     /// Whether upstream drops the piece from `at` to the text's end.
-    pub(in crate::tokenize) fn drops(&self, text: &[u8], at: usize) -> bool {
+    pub(in super::super) fn drops(&self, text: &[u8], at: usize) -> bool {
         self.drops && text.len() - at >= BLANKS && self.gives_up(text, at)
     }
 
@@ -256,7 +256,7 @@ fn contraction(text: &[u8], at: usize, fold: bool) -> Option<usize> {
 
 /// The end of the ASCII letters from `at`.
 #[inline]
-pub(in crate::tokenize) fn letters_end(text: &[u8], mut at: usize) -> usize {
+pub(in super::super) fn letters_end(text: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = text.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()) {
         let count = leading(letters(u64::from_le_bytes(chunk)));
         at += count;

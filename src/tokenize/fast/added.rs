@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::definition::{AddedToken, Definition};
+use super::super::definition::{AddedToken, Definition};
 
 /// Part of a text: an added token, or what lies between two.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A section of a text, word by word.
 
+use super::super::cache::{SHORT, key_at};
 use super::charsmap::Context;
 use super::normalizer::Normalizer;
 use super::split::Split;
 use super::{Unigram, Work};
-use crate::tokenize::cache::{SHORT, key_at};
 
 /// Bytes from which on a word is not normalized as a whole if only the first of its ids are wanted.
 const LONG: usize = 1 << 12;

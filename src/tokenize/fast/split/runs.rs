@@ -2,7 +2,7 @@ use super::classes::{Classes, NUMBER};
 
 /// A pre-tokenizer that isolates runs of some characters.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::tokenize) struct Runs {
+pub(in super::super) struct Runs {
     kind: Kind,
     /// The most characters of a run; longer ones are several.
     most: usize,
@@ -20,12 +20,12 @@ enum Kind {
 
 impl Runs {
     /// The `Digits` pre-tokenizer.
-    pub(in crate::tokenize) fn digits(individual: bool) -> Self {
+    pub(in super::super) fn digits(individual: bool) -> Self {
         Self { kind: Kind::Numeric, most: if individual { 1 } else { usize::MAX } }
     }
 
     /// A regular expression whose matches are isolated; `None` if it is not known.
-    pub(in crate::tokenize) fn new(regex: &str) -> Option<Self> {
+    pub(in super::super) fn new(regex: &str) -> Option<Self> {
         let number = |most| Some(Self { kind: Kind::Number(Classes::of_process()?), most });
         match regex {
             r"\p{N}{1,3}" => number(3),
@@ -37,7 +37,7 @@ impl Runs {
     }
 
     /// The end of the piece that `text` begins with.
-    pub(in crate::tokenize) fn end(&self, text: &str) -> usize {
+    pub(in super::super) fn end(&self, text: &str) -> usize {
         let mut chars = text.char_indices();
         let Some((_, first)) = chars.next() else { return 0 };
         let inside = self.has(first);

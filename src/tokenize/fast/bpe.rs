@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::super::definition::Text;
 use super::cache::prefetch;
-use super::definition::Text;
 use super::vocabulary::{ID_BITS, Vocabulary};
 
 /// A slot of [`Pairs`] holds two ids and a rank.
@@ -127,7 +127,9 @@ impl Bpe {
         let mut resolved = [(0, 0); TOGETHER];
         for merges in merges.chunks(TOGETHER) {
             // Tables of this size are out of every cache: a group waits for its places together.
-            merges.iter().for_each(|(left, right)| vocabulary.prefetch(left, right));
+            for (left, right) in merges {
+                vocabulary.prefetch(left, right);
+            }
             for ((left, right), ids) in merges.iter().zip(&mut resolved) {
                 // Most vocabularies number their tokens in the order of the merges.
                 id = vocabulary.joined(left, right, id + 1)?;

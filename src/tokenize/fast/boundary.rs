@@ -10,7 +10,7 @@ use super::split::decode;
 #[derive(Debug)]
 pub(super) struct Boundaries {
     ascii: [u128; 128],
-    others: Box<[u64; WORDS]>,
+    others: Box<[u64]>,
 }
 
 const BITS: u32 = 20;
@@ -20,7 +20,7 @@ const PART: u32 = 0x11_0000;
 
 impl Default for Boundaries {
     fn default() -> Self {
-        Self { ascii: [0; 128], others: Box::new([0; WORDS]) }
+        Self { ascii: [0; 128], others: vec![0; WORDS].into_boxed_slice() }
     }
 }
 

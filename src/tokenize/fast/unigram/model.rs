@@ -3,9 +3,9 @@
 //! Scores are summed in `f64` from the start of a pre-token, in upstream's order: other sums would round
 //! otherwise, and then pieces of equal score could win that lose upstream.
 
+use super::super::super::definition::Model as Definition;
+use super::super::cache::ID_LIMIT;
 use super::trie::{Node, Trie};
-use crate::tokenize::cache::ID_LIMIT;
-use crate::tokenize::definition::Model as Definition;
 
 /// Below the lowest score by this much is what an unknown character costs.
 const UNKNOWN_PENALTY: f64 = 10.0;
@@ -38,7 +38,7 @@ const UNREACHED: Place = Place { score: f64::NEG_INFINITY, start: 0, id: 0 };
 
 /// A pre-token, as characters and their codes, and the ways through it.
 #[derive(Debug, Default)]
-pub(in crate::tokenize) struct Lattice {
+pub(in super::super) struct Lattice {
     chars: Vec<(char, u16)>,
     /// One more than there are characters.
     places: Vec<Place>,

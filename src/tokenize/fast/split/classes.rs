@@ -3,7 +3,7 @@ use std::sync::OnceLock;
 use regex_syntax::hir::{Class, HirKind};
 
 /// `\p{L}`, `\p{N}`, `\s`, `[\r\n]`, `\p{M}`.
-pub(in crate::tokenize) const LETTER: u8 = 1;
+pub(in super::super) const LETTER: u8 = 1;
 pub(super) const NUMBER: u8 = 2;
 pub(super) const SPACE: u8 = 4;
 pub(super) const NEWLINE: u8 = 8;
@@ -31,7 +31,7 @@ const PAGE: usize = 256;
 ///
 /// Pages of 256 characters, equal ones kept once: most of a script's characters share a page.
 #[derive(Debug)]
-pub(in crate::tokenize) struct Classes {
+pub(in super::super) struct Classes {
     ascii: [u8; 128],
     pages: Vec<[u8; PAGE]>,
     /// Which of `pages` a character's is.
@@ -68,14 +68,14 @@ impl Classes {
 
     /// The classes of a code point.
     #[inline]
-    pub(in crate::tokenize) fn of(&self, point: u32) -> u8 {
+    pub(in super::super) fn of(&self, point: u32) -> u8 {
         let point = point as usize;
         self.pages[usize::from(self.index[point / PAGE])][point % PAGE]
     }
 
     /// The classes of the character at `at`, and its length in bytes; no classes at the text's end.
     #[inline]
-    pub(in crate::tokenize) fn at(&self, text: &[u8], at: usize) -> (u8, usize) {
+    pub(in super::super) fn at(&self, text: &[u8], at: usize) -> (u8, usize) {
         match text.get(at) {
             Some(&byte) if byte < 128 => (self.ascii[usize::from(byte)], 1),
             Some(_) => {
@@ -89,7 +89,7 @@ impl Classes {
 
 /// The code point and the length of the character that begins at `at`, in valid UTF-8.
 #[inline]
-pub(in crate::tokenize) fn decode(text: &[u8], at: usize) -> (u32, usize) {
+pub(in super::super) fn decode(text: &[u8], at: usize) -> (u32, usize) {
     let byte = |offset: usize| u32::from(text.get(at + offset).copied().unwrap_or(0));
     let low = |offset: usize| byte(offset) & 0x3f;
     match byte(0) {

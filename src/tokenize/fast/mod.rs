@@ -1,0 +1,21 @@
+//! Ids without upstream's detours: one way for each family of tokenizers, chosen when a definition is loaded.
+
+mod added;
+mod boundary;
+mod bpe;
+mod bytelevel;
+mod cache;
+mod chars;
+mod compose;
+#[cfg(test)]
+mod differential;
+mod family;
+mod pieces;
+mod sentencepiece;
+mod split;
+mod tokenset;
+mod unigram;
+mod vocabulary;
+mod wordpiece;
+
+pub(super) use family::{Fast, Work};
