@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::super::definition::Definition;
 use super::family::Fast;
 
+/// A change to a definition.
+type Edit = fn(&mut Value);
+
 /// A definition, as the fast path and as upstream read it.
 pub(super) struct Both {
     fast: Fast,
@@ -192,7 +195,9 @@ mod wordpiece {
                 definition["added_tokens"].as_array_mut().unwrap().truncate(2);
             }
             let both = Both::new(&definition);
-            texts.iter().for_each(|(text, limit)| both.check(text, *limit));
+            for (text, limit) in &texts {
+                both.check(text, *limit);
+            }
         }
     }
 
@@ -209,7 +214,9 @@ mod wordpiece {
         let definitions = [definition(&bert), ideographs].map(|definition| Both::new(&definition));
         for text in ["abc de, ", "野口", "abcabc", "new york <x>", "日 "] {
             for limit in [0, 1, 100, 512] {
-                definitions.iter().for_each(|both| both.check(&text.repeat(20_000), limit));
+                for both in &definitions {
+                    both.check(&text.repeat(20_000), limit);
+                }
             }
         }
     }
@@ -219,7 +226,6 @@ mod wordpiece {
         let bert = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
             "strip_accents": null, "lowercase": true});
         assert!(covered(&definition(&bert)));
-        type Edit = fn(&mut Value);
         let edits: [(&str, Edit); 6] = [
             ("another pre-tokenizer", |d| d["pre_tokenizer"] = json!({"type": "Whitespace"})),
             ("an id that upstream gives otherwise", |d| d["added_tokens"][2]["id"] = 99.into()),
@@ -488,7 +494,6 @@ mod bpe {
         let splits = bytes(false, true);
         let plain = definition(&Value::Null, &splits, &trained(&splits, alphabet));
         assert!(covered(&plain));
-        type Edit = fn(&mut Value);
         let edits: [(&str, Edit); 9] = [
             ("dropout", |d| d["model"]["dropout"] = 0.5.into()),
             ("a suffix", |d| d["model"]["end_of_word_suffix"] = "</w>".into()),
@@ -498,7 +503,7 @@ mod bpe {
             ("two tokens with one id", |d| d["model"]["vocab"]["zz"] = 5.into()),
             ("a merge of no token", |d| d["model"]["merges"][0][0] = "zz".into()),
             ("another expression", |d| {
-                d["pre_tokenizer"] = sequence(&[split(r"\w+"), bytes(false, false)])
+                d["pre_tokenizer"] = sequence(&[split(r"\w+"), bytes(false, false)]);
             }),
             ("no expression", |d| d["pre_tokenizer"] = bytes(false, false)),
             ("another normalizer", |d| d["normalizer"] = json!({"type": "Lowercase"})),

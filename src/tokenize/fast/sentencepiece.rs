@@ -209,13 +209,11 @@ impl SentencePiece {
 /// The character at `at` and its length; a mark is a space.
 #[inline]
 fn character(text: &[u8], at: usize) -> (u32, usize) {
-    match text[at] {
-        byte @ ..128 => (u32::from(byte), 1),
-        _ => {
-            let (point, length) = decode(text, at);
-            (if point == u32::from(MARK) { u32::from(' ') } else { point }, length)
-        }
+    if text[at].is_ascii() {
+        return (u32::from(text[at]), 1);
     }
+    let (point, length) = decode(text, at);
+    (if point == u32::from(MARK) { u32::from(' ') } else { point }, length)
 }
 
 fn point(c: char) -> u32 {

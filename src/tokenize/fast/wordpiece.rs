@@ -164,16 +164,15 @@ impl Rules {
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() && ids.len() < limit {
-            at = match bytes[at..].first_chunk() {
-                Some(window) => at + self.ascii(window, WINDOW, model, &mut work.cache, ids),
-                None => {
-                    // The end of the text: spaces after it end its last word.
-                    let mut window = [b' '; WINDOW + 16];
-                    let rest = &bytes[at..];
-                    window[..rest.len()].copy_from_slice(rest);
-                    let length = rest.len().min(WINDOW);
-                    at + self.ascii(&window, length, model, &mut work.cache, ids).min(length)
-                }
+            at += if let Some(window) = bytes[at..].first_chunk() {
+                self.ascii(window, WINDOW, model, &mut work.cache, ids)
+            } else {
+                // The end of the text: spaces after it end its last word.
+                let mut window = [b' '; WINDOW + 16];
+                let rest = &bytes[at..];
+                window[..rest.len()].copy_from_slice(rest);
+                let length = rest.len().min(WINDOW);
+                self.ascii(&window, length, model, &mut work.cache, ids).min(length)
             };
             at = self.others(text, at, model, work, ids, limit)?;
         }
@@ -318,7 +317,7 @@ mod simd {
             let from_first = _mm_sub_epi8(bytes, set(first));
             _mm_cmpeq_epi8(_mm_min_epu8(from_first, set(count - 1)), from_first)
         };
-        let mask = |lanes: __m128i| _mm_movemask_epi8(lanes) as u16;
+        let mask = |lanes: __m128i| _mm_movemask_epi8(lanes).cast_unsigned() as u16;
         let letters = within(_mm_or_si128(bytes, set(0x20)), b'a', 26);
         let word = _mm_or_si128(letters, within(bytes, b'0', 10));
         let graphic = within(bytes, b'!', 94);
@@ -379,7 +378,7 @@ impl Model {
     /// The longest known piece, again and again; one unknown rest makes the whole word unknown.
     #[cold]
     fn split(&self, word: &[u8], ids: &mut Vec<u32>) {
-        let characters = word.iter().filter(|&&byte| byte as i8 >= -0x40).count();
+        let characters = word.iter().filter(|&&byte| byte.cast_signed() >= -0x40).count();
         if characters > self.max_chars || !self.pieces.split(word, ids) {
             ids.push(self.unknown);
         }

@@ -223,7 +223,9 @@ proptest! {
         // What moves the first character, or divides what it became, is left to upstream.
         prop_assume!(pre_tokenizer["prepend_scheme"] != "first" || covered(&definition));
         let both = Both::new(&definition);
-        texts.iter().for_each(|(text, limit)| both.check(text, *limit));
+        for (text, limit) in &texts {
+            both.check(text, *limit);
+        }
     }
 }
 
