@@ -199,7 +199,7 @@ impl Tokenizer {
         };
         let inputs = Inputs { first: &first, second: second.as_deref() };
         let tokens =
-            batch::compute(py, inputs.cost(), |stop| self.inner.encode(inputs, options, stop))?;
+            batch::compute(py, inputs.cost(), |stop| self.inner.tokens(inputs, options, stop))?;
         Ok(Tokens { inner: tokens })
     }
 

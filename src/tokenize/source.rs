@@ -62,12 +62,6 @@ impl<S> Clone for Inputs<'_, S> {
 
 impl<S> Copy for Inputs<'_, S> {}
 
-impl<'a, S> From<&'a [S]> for Inputs<'a, S> {
-    fn from(first: &'a [S]) -> Self {
-        Self { first, second: None }
-    }
-}
-
 impl<S: Source> Inputs<'_, S> {
     /// What one of them costs, in bytes of text.
     pub(super) fn cost_of(&self, index: usize) -> usize {

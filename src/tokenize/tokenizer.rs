@@ -154,19 +154,29 @@ impl Tokenizer {
         }
     }
 
-    /// Encodes texts or pairs, in their order; `stop` is looked at between texts.
+    /// Encodes texts, in their order; `stop` is looked at between texts.
     ///
     /// In parallel if it is called in a rayon pool, and there is enough to do.
-    pub fn encode<'t, S: Source + 't>(
+    pub fn encode<S: Source>(
         &self,
-        inputs: impl Into<Inputs<'t, S>>,
+        texts: &[S],
         options: EncodeOptions,
         stop: &AtomicBool,
     ) -> Result<Tokens> {
-        Ok(self.rows(inputs.into(), options, stop)?.into_tokens(self.digest.clone()))
+        self.tokens(Inputs { first: texts, second: None }, options, stop)
     }
 
-    /// As [`Tokenizer::encode`], with what else is asked for.
+    /// As [`Tokenizer::encode`], of pairs too.
+    pub fn tokens<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        options: EncodeOptions,
+        stop: &AtomicBool,
+    ) -> Result<Tokens> {
+        Ok(self.rows(inputs, options, stop)?.into_tokens(self.digest.clone()))
+    }
+
+    /// As [`Tokenizer::tokens`], with what else is asked for.
     pub fn rows<S: Source>(
         &self,
         inputs: Inputs<'_, S>,
