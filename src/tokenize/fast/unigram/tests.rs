@@ -287,7 +287,9 @@ fn long_texts_are_cut_early_without_a_difference() {
 fn no_piece_is_taken_for_another_where_a_long_word_is_divided() {
     let both = Both::new(&definition(&charsmap(), &metaspace("never", true)));
     let text = "n".repeat(40) + &LONG_PIECE.repeat(400);
-    (160..270).for_each(|limit| both.check(&text, limit));
+    for limit in 160..270 {
+        both.check(&text, limit);
+    }
 }
 
 #[test]
