@@ -4,10 +4,12 @@ use tokenizers::utils::truncation::{
     TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
 use tokenizers::{
-    EncodeInput, Encoding, InputSequence, PaddingParams, PostProcessor, PostProcessorWrapper,
+    DecoderWrapper, EncodeInput, Encoding, InputSequence, NormalizerWrapper, PaddingParams,
+    PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use super::limits;
+use super::limits::{self, Shape};
+use super::oniguruma;
 use super::options::{Side, Strategy};
 use super::source::View;
 use super::truncate::{Refusal, kept, windows};
@@ -44,10 +46,13 @@ impl Exact {
         let bad = |reason: &str| {
             Error::model("tokenizer.json", format!("it cannot be read ({reason}); export it again"))
         };
-        limits::check(data)?;
+        let shape = limits::check(data)?;
         let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(data))
             .ok_or_else(|| bad("its parts do not fit together"))?
             .map_err(|e| bad(&e.to_string()))?;
+        contained(|| respell(&mut tokenizer, shape))
+            .and_then(std::result::Result::ok)
+            .ok_or_else(|| bad("its patterns cannot be compiled"))?;
         tokenizer
             .with_truncation(None)
             .map_err(|e| Error::internal(format!("tokenizers refused no truncation ({e})")))?;
@@ -184,6 +189,23 @@ fn input<'a>(text: &View<'a>) -> EncodeInput<'a> {
         View::Whole(text) => InputSequence::from(*text),
         View::Words(words) => InputSequence::from(words.clone()),
     })
+}
+
+/// Replaces the parts with patterns that PyPI's package reads otherwise than the crate.
+fn respell(tokenizer: &mut tokenizers::Tokenizer, mut shape: Shape) -> tokenizers::Result<()> {
+    if oniguruma::respell(&mut shape.normalizer) {
+        let normalizer: NormalizerWrapper = serde_json::from_value(shape.normalizer)?;
+        tokenizer.with_normalizer(Some(normalizer))?;
+    }
+    if oniguruma::respell(&mut shape.pre_tokenizer) {
+        let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(shape.pre_tokenizer)?;
+        tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
+    }
+    if oniguruma::respell(&mut shape.decoder) {
+        let decoder: DecoderWrapper = serde_json::from_value(shape.decoder)?;
+        tokenizer.with_decoder(Some(decoder));
+    }
+    Ok(())
 }
 
 /// The crate panics on some definitions, when it reads or when it uses them: `None` then.

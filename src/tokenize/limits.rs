@@ -22,13 +22,13 @@ const MOST_WORD: u64 = 1000;
 
 /// The parts that are looked at; whatever else there is is upstream's to judge.
 #[derive(Deserialize)]
-struct Shape {
+pub(super) struct Shape {
     #[serde(default)]
-    normalizer: Value,
+    pub(super) normalizer: Value,
     #[serde(default)]
-    pre_tokenizer: Value,
+    pub(super) pre_tokenizer: Value,
     #[serde(default)]
-    decoder: Value,
+    pub(super) decoder: Value,
     #[serde(default)]
     model: Option<Model>,
 }
@@ -47,18 +47,18 @@ pub(super) fn size(data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Fails for a definition that upstream would use without bound.
-pub(super) fn check(data: &[u8]) -> Result<()> {
+/// Fails for a definition that upstream would use without bound; returns the parts that were looked at.
+pub(super) fn check(data: &[u8]) -> Result<Shape> {
     let shape: Shape = match serde_json::from_slice(data) {
         Ok(shape) => shape,
         Err(e) => return refuse(&format!("it cannot be read ({e}); export it again")),
     };
     steps(&shape.normalizer, &shape.pre_tokenizer, &shape.decoder)?;
-    let word = shape.model.and_then(|model| model.max_input_chars_per_word?.as_u64());
-    if word.is_some_and(|word| word > MOST_WORD) {
+    let word = shape.model.as_ref().and_then(|model| model.max_input_chars_per_word.as_ref());
+    if word.and_then(Value::as_u64).is_some_and(|word| word > MOST_WORD) {
         return refuse(&format!("its model has max_input_chars_per_word above {MOST_WORD}"));
     }
-    Ok(())
+    Ok(shape)
 }
 
 /// Fails for steps that make much of little.
@@ -167,7 +167,7 @@ mod tests {
     use serde_json::json;
 
     fn checked(part: &str, value: &Value) -> Result<()> {
-        check(json!({part: value}).to_string().as_bytes())
+        check(json!({part: value}).to_string().as_bytes()).map(|_| ())
     }
 
     #[allow(clippy::needless_pass_by_value)] // reads better where it is called

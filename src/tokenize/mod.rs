@@ -10,6 +10,7 @@ mod exact;
 mod fast;
 mod limits;
 mod names;
+mod oniguruma;
 mod options;
 mod rows;
 mod source;

@@ -8,6 +8,7 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::{Decoder, DecoderWrapper, NormalizedString, Normalizer};
 
 use super::definition::{Definition, Vocab};
+use super::oniguruma;
 
 /// What a definition calls its ids.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ struct Added {
 impl Names {
     /// `None` for what upstream would say otherwise: ids or tokens that stand twice, or empty tokens.
     pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
+        let decoder = serde_json::to_value(&definition.decoder).ok()?;
+        if oniguruma::differs(&decoder) || oniguruma::differs(&definition.normalizer) {
+            return None;
+        }
         let mut tokens: Vec<(&str, u32)> = match &definition.model.vocab {
             Vocab::Ids(ids) => ids.iter().map(|(token, id)| (&**token, *id)).collect(),
             Vocab::Scores(pieces) => {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 use super::super::definition::Definition;
+use super::super::oniguruma;
 use super::added::{Section, Tokens};
 use super::cache::{Cache, Pool};
 use super::{bpe, bytelevel, sentencepiece, unigram, wordpiece};
@@ -67,6 +68,10 @@ pub(in super::super) struct Fast {
 impl Fast {
     /// `None` where no family covers the definition.
     pub(in super::super) fn new(definition: &Definition<'_>) -> Option<Self> {
+        // What is read otherwise than it is written goes to where it is spelt out.
+        if [&definition.normalizer, &definition.pre_tokenizer].into_iter().any(oniguruma::differs) {
+            return None;
+        }
         let (family, added) = wordpiece::load(definition)
             .or_else(|| bytelevel::load(definition))
             .or_else(|| sentencepiece::load(definition))
