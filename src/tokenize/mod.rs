@@ -9,6 +9,7 @@ mod exact;
 #[allow(clippy::cast_possible_truncation, clippy::similar_names)]
 mod fast;
 mod limits;
+mod memory;
 mod names;
 mod oniguruma;
 mod options;

@@ -1,5 +1,6 @@
 use rayon::prelude::*;
 
+use super::memory::ask_for_huge_pages;
 use super::options::Side;
 use super::tokens::Tokens;
 use crate::error::{Error, Result};
@@ -290,28 +291,3 @@ fn zeroed<T: Cell>(count: usize) -> Option<Vec<T>> {
     ask_for_huge_pages(&mut zeros);
     Some(zeros)
 }
-
-/// Asks the system to back great memory, as numpy does for its own, with pages of 2 MiB: to be given 4 KiB at a
-/// time costs more than to write them.
-#[cfg(target_os = "linux")]
-fn ask_for_huge_pages<T>(memory: &mut [T]) {
-    const WORTH: usize = 4 << 20;
-    const PAGE: usize = 4096;
-    let bytes = size_of_val(memory);
-    if bytes >= WORTH {
-        let start = memory.as_mut_ptr().cast::<u8>();
-        let skipped = start.align_offset(PAGE);
-        // SAFETY: the whole pages inside memory that is borrowed mutably; the advice changes no contents. It may
-        // be refused, and is not needed.
-        unsafe {
-            libc::madvise(
-                start.add(skipped).cast(),
-                (bytes - skipped) & !(PAGE - 1),
-                libc::MADV_HUGEPAGE,
-            );
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_huge_pages<T>(_: &mut [T]) {}

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::super::definition::Text;
+use super::super::memory::Zeros;
 use super::cache::prefetch;
 use super::vocabulary::{ID_BITS, Vocabulary};
 
@@ -26,18 +27,18 @@ const TOGETHER: usize = 32;
 struct Pairs {
     /// Of two ids below [`FIRST`], which every word begins with: at `left | right`.
     first: Box<[u32]>,
-    /// Open addressing in slots of `left | right | rank`.
-    slots: Box<[u64]>,
+    /// Open addressing in slots of `left | right | rank`. One id at least is not below [`FIRST`], so none is 0.
+    slots: Zeros<u64>,
     shift: u32,
 }
 
 impl Pairs {
-    const FREE: u64 = u64::MAX;
+    const FREE: u64 = 0;
 
     fn with_capacity(pairs: usize) -> Self {
         let bits = (pairs * 3 / 2).next_power_of_two().trailing_zeros().max(4);
         let first = vec![NONE; (FIRST * FIRST) as usize].into_boxed_slice();
-        Self { first, slots: vec![Self::FREE; 1 << bits].into_boxed_slice(), shift: 64 - bits }
+        Self { first, slots: Zeros::new(1 << bits, |count| vec![0; count]), shift: 64 - bits }
     }
 
     /// The last rank of a pair counts, as upstream. `None` where there is no place for it.

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Mutex;
 
+use super::super::memory::Zeros;
+
 /// Longest word, in bytes, that a short entry holds.
 pub(super) const SHORT: usize = 15;
 /// Longest word, in bytes, that a long entry holds.
@@ -50,31 +52,21 @@ impl Default for Cache {
 }
 
 /// 2^`BITS` lines of `N` numbers, each at the beginning of a line of the processor's cache.
-///
-/// Numbers, so that the system hands them out as zeros that take no memory until one is written.
-struct Table<const N: usize, const BITS: u32> {
-    numbers: Vec<u128>,
-    first: usize,
-}
+struct Table<const N: usize, const BITS: u32>(Zeros<u128>);
 
 impl<const N: usize, const BITS: u32> Table<N, BITS> {
     fn new() -> Self {
-        let numbers = vec![0_u128; (N << BITS) + 3];
-        // At most three numbers of 16 bytes are left out; where that is not known, none.
-        let first = numbers.as_ptr().align_offset(64).min(3);
-        Self { numbers, first }
+        Self(Zeros::new(N << BITS, |count| vec![0; count]))
     }
 
     /// The line of a hash.
     #[inline]
     fn line(&self, hash: u64) -> &[u128; N] {
-        let (lines, _) = self.numbers[self.first..].as_chunks();
-        &lines[(hash >> (64 - BITS)) as usize]
+        &self.0.as_chunks().0[(hash >> (64 - BITS)) as usize]
     }
 
     fn line_mut(&mut self, hash: u64) -> &mut [u128; N] {
-        let (lines, _) = self.numbers[self.first..].as_chunks_mut();
-        &mut lines[(hash >> (64 - BITS)) as usize]
+        &mut self.0.as_chunks_mut().0[(hash >> (64 - BITS)) as usize]
     }
 }
 

@@ -3,6 +3,8 @@
 //! Characters have codes, the most frequent the smallest, so that a step costs one look at one node whatever the
 //! script, and a node holds all that is known of the piece that ends there.
 
+use super::super::super::memory::ask_for_huge_pages;
+
 /// No piece ends at a node.
 const NO_ID: u32 = (1 << ID_BITS) - 1;
 const ID_BITS: u32 = 24;
@@ -84,7 +86,8 @@ impl Trie {
             sorted.extend_from_slice(key.codes(&text));
             key.start = start;
         }
-        let nodes = Vec::with_capacity(text.len());
+        let mut nodes: Vec<Node> = Vec::with_capacity(text.len());
+        ask_for_huge_pages(nodes.spare_capacity_mut());
         let builder = Builder { nodes, ..Builder::default() };
         Some(Self { codes, nodes: builder.build(&keys, &sorted, pieces)?, longest })
     }
