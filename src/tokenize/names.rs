@@ -35,8 +35,8 @@ struct Added {
 impl Names {
     /// `None` for what upstream would say otherwise: ids or tokens that stand twice, or empty tokens.
     pub(super) fn new(definition: &Definition<'_>) -> Option<Self> {
-        let decoder = serde_json::to_value(&definition.decoder).ok()?;
-        if oniguruma::differs(&decoder) || oniguruma::differs(&definition.normalizer) {
+        let decoding = serde_json::to_value(&definition.decoder).ok()?;
+        if oniguruma::differs(&decoding) || oniguruma::differs(&definition.normalizer) {
             return None;
         }
         let mut tokens: Vec<(&str, u32)> = match &definition.model.vocab {
