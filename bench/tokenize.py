@@ -1,6 +1,6 @@
 """Compare legato's tokenization with its peers, in turn, in one process; write the figures down.
 
-Run by ``make bench-tokenize`` (``--quick`` takes a few rounds only). Needs the ``bench`` extra, and
+Run by ``make bench-tokenize`` (``--rounds 3`` for a first look). Needs the ``bench`` extra, and
 fetches the tokenizer files and texts on its first run. What cannot be had is left out, and said.
 """
 
@@ -36,7 +36,7 @@ ABOUT: Final = (
     "every text of the run. The limit: each byte read once and one table look-up a word."
 )
 ROUNDS: Final = 15
-QUICK: Final = 3
+LOADS: Final = 3
 UNITS: Final = {"µs": 1e6, "ms": 1e3}
 
 Results = dict[str, Any]
@@ -45,14 +45,14 @@ Results = dict[str, Any]
 def main() -> None:
     """Measure with one thread and with two, each in a process of its own, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds, not {ROUNDS}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of a case, else {ROUNDS}")
     parser.add_argument("--only", default="", help="only tokenizers with this in their name")
     parser.add_argument("--output", type=Path, help="the page whose section is replaced")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.threads:
-        found = measure(arguments.threads, arguments.only, quick=arguments.quick)
+        found = measure(arguments.threads, arguments.only, arguments.rounds)
         arguments.results.write_text(json.dumps(found), encoding="utf-8")
         return
     head = _page.machine()
@@ -70,16 +70,15 @@ def child(threads: int, arguments: argparse.Namespace) -> Results:
         results = Path(folder) / "results.json"
         command = [sys.executable, "-m", "bench.tokenize", "--threads", str(threads)]
         command += ["--results", str(results), "--only", arguments.only]
-        command += ["--quick"] * arguments.quick
+        command += ["--rounds", str(arguments.rounds)]
         env = _contest.environment(threads)
         subprocess.run(command, check=True, cwd=_contest.ROOT, env=env)
         found: Results = json.loads(results.read_text(encoding="utf-8"))
         return found
 
 
-def measure(threads: int, only: str, *, quick: bool) -> Results:
+def measure(threads: int, only: str, rounds: int) -> Results:
     """Run all cases; on one thread also single strings and loads, on two what the second gains."""
-    rounds = QUICK if quick else ROUNDS
     found: Results = {"cases": {}, "single": {}, "load": {}, "gains": {}, "missing": {}}
     hard = _cases.hard()
     for name in dict.fromkeys(case.tokenizer for case in CASES if only in case.tokenizer):
@@ -116,7 +115,7 @@ def one_tokenizer(
         found["single"][name] = _contest.one_by_one(ready, texts[: 100 * rounds])
         loads = [
             {peer: _contest.first_encoding(peer, setup) for peer in ready}
-            for _ in range(min(rounds, 5))
+            for _ in range(min(rounds, LOADS))
         ]
         found["load"][name] = loads
     elif "legato" in ready:
