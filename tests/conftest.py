@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import uuid
 from pathlib import Path
 
 import pytest
 
 from legato import Engine, Store
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and then no test could press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
