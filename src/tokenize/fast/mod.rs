@@ -16,6 +16,7 @@ mod split;
 mod tokenset;
 mod unigram;
 mod vocabulary;
+mod window;
 mod wordpiece;
 
 pub(super) use family::{Fast, Work};
