@@ -82,75 +82,148 @@ impl Plan<'_> {
         // Most texts have more bytes a token, those with fewer let it grow.
         let most = self.cut.map_or(usize::MAX, |cut| cut.room.saturating_add(16));
         part.ids.reserve((bytes / 4 + texts.len() * 4).min(most.saturating_mul(texts.len())));
-        let each = |mut work: Option<&mut Work>| {
-            let mut buffers = Buffers::default();
-            for index in texts {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Stopped);
-                }
-                let first = inputs.first[index].view();
-                let second = inputs.second.map(|second| second[index].view());
-                let pushed = if self.detailed {
-                    self.push_details(index, &first, second.as_ref(), &mut part)
-                } else {
-                    let work = work.as_deref_mut();
-                    self.push(index, &first, second.as_ref(), work, &mut buffers, &mut part)
-                };
-                pushed.map_err(|refusal| self.explain(refusal, index))?;
-            }
-            Ok(())
-        };
         match self.fast {
-            Some(fast) if !self.detailed => fast.with_work(|work| each(Some(work)))?,
-            _ => each(None)?,
+            Some(fast) if !self.detailed => {
+                fast.with_work(|work| self.stream(inputs, texts, fast, work, stop, &mut part))?;
+            }
+            _ => {
+                let mut buffers = Buffers::default();
+                for index in texts {
+                    check(stop)?;
+                    self.push(inputs, index, &mut buffers, &mut part)
+                        .map_err(|refusal| self.explain(refusal, index))?;
+                }
+            }
         }
         Ok(part)
     }
 
-    /// Adds the rows of one text or pair: its ids, cut and put together as the layout says.
-    fn push(
+    /// Adds the rows of texts as `fast` encodes them: some texts at once, whose words wait for memory together.
+    fn stream<S: Source>(
         &self,
-        text: usize,
-        first: &View<'_>,
-        second: Option<&View<'_>>,
-        mut work: Option<&mut Work>,
+        inputs: Inputs<'_, S>,
+        texts: Range<usize>,
+        fast: &Fast,
+        work: &mut Work,
+        stop: &AtomicBool,
+        part: &mut Part,
+    ) -> Result<()> {
+        let limit = self.limit();
+        let mut done = texts.start;
+        let mut buffers = Buffers::default();
+        for index in texts {
+            check(stop)?;
+            let first = inputs.first[index].view();
+            let second = inputs.second.map(|second| second[index].view());
+            match (first, second) {
+                (View::Whole(first), None) => fast.encode(first, work, limit),
+                (View::Whole(first), Some(View::Whole(second))) => {
+                    fast.encode(first, work, limit);
+                    fast.encode(second, work, limit);
+                }
+                _ => {
+                    fast.settle(work);
+                    self.drain(inputs, &mut done, work, part)?;
+                    self.push(inputs, index, &mut buffers, part)
+                        .map_err(|refusal| self.explain(refusal, index))?;
+                    done = index + 1;
+                }
+            }
+            if work.ended() > 0 {
+                self.drain(inputs, &mut done, work, part)?;
+            }
+        }
+        fast.settle(work);
+        self.drain(inputs, &mut done, work, part)
+    }
+
+    /// Adds the rows of those texts from `done` on that have all their ids.
+    fn drain<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        done: &mut usize,
+        work: &mut Work,
+        part: &mut Part,
+    ) -> Result<()> {
+        let mut add = |first: &[u32], second: &[u32]| {
+            let index = *done;
+            *done += 1;
+            self.rows(inputs, index, first, second, part)
+                .map_err(|refusal| self.explain(refusal, index))
+        };
+        if inputs.second.is_some() {
+            work.drain(|[first, second]| add(first, second))
+        } else {
+            work.drain(|[first]| add(first, &[]))
+        }
+    }
+
+    /// How many ids of a text are needed: one more than fits says that there is more.
+    fn limit(&self) -> Option<usize> {
+        let cut = self.cut.filter(|cut| cut.side == Side::Right && cut.stride.is_none())?;
+        Some(cut.room.saturating_add(1))
+    }
+
+    /// Adds the rows of one text or pair: upstream's ids.
+    fn push<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        index: usize,
         buffers: &mut Buffers,
         part: &mut Part,
     ) -> Result<(), Refusal> {
+        if self.detailed {
+            let second = inputs.second.map(|second| second[index].view());
+            return self.push_details(index, &inputs.first[index].view(), second.as_ref(), part);
+        }
+        self.encode(inputs, index, buffers)?;
+        self.rows(inputs, index, &buffers.first, &buffers.second, part)
+    }
+
+    /// All ids of one text or pair.
+    fn encode<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        index: usize,
+        buffers: &mut Buffers,
+    ) -> Result<(), Refusal> {
+        buffers.first.clear();
+        buffers.second.clear();
+        self.ids(&inputs.first[index].view(), &mut buffers.first)?;
+        let second = inputs.second.map(|second| second[index].view());
+        second.map_or(Ok(()), |second| self.ids(&second, &mut buffers.second))
+    }
+
+    /// Adds the rows of one text or pair, cut and put together as the layout says; at least [`Plan::limit`] of the
+    /// ids that each has.
+    fn rows<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        text: usize,
+        first: &[u32],
+        second: &[u32],
+        part: &mut Part,
+    ) -> Result<(), Refusal> {
         let layout = self.layout.ok_or(Refusal::Unencodable)?;
-        // One more than fits says that there is more.
-        let limit = self.cut.filter(|cut| cut.side == Side::Right && cut.stride.is_none());
-        let limit = limit.map(|cut| cut.room.saturating_add(1));
-        let mut encode = |limit, buffers: &mut Buffers| {
-            buffers.first.clear();
-            self.ids(first, work.as_deref_mut(), &mut buffers.first, limit)?;
-            buffers.second.clear();
-            second.map_or(Ok(()), |second| {
-                self.ids(second, work.as_deref_mut(), &mut buffers.second, limit)
-            })
-        };
-        encode(limit, buffers)?;
-        let mut cut = (buffers.first.len(), buffers.second.len());
+        let paired = inputs.second.is_some();
+        let mut cut = (first.len(), second.len());
         if let Some(Cut { room, strategy, .. }) = self.cut {
             let odd = room % 2 == 1 && strategy == Strategy::LongestFirst;
-            if limit.is_some() && odd && cut.0.min(cut.1) > room {
+            if self.limit().is_some() && odd && cut.0.min(cut.1) > room {
                 // The longer one gets the odd token, so both lengths must be known.
-                encode(None, buffers)?;
-                cut = (buffers.first.len(), buffers.second.len());
+                let mut all = Buffers::default();
+                self.encode(inputs, text, &mut all)?;
+                cut = (all.first.len(), all.second.len());
             }
-            cut = kept(cut.0, second.map(|_| cut.1), room, strategy)?;
+            cut = kept(cut.0, paired.then_some(cut.1), room, strategy)?;
         }
-        let Buffers { first, second } = buffers;
         part.truncated += usize::from(first.len() > cut.0 || second.len() > cut.1);
         let second = self.stays(second, cut.1);
         let (stride, side) = match self.cut {
             Some(Cut { stride: Some(stride), side, .. }) if first.len() > cut.0 => (stride, side),
             _ => {
-                return part.push(
-                    layout,
-                    [self.stays(first, cut.0), second],
-                    self.row(text, false),
-                );
+                let texts = [self.stays(first, cut.0), second];
+                return part.push(layout, texts, self.row(text, false));
             }
         };
         let windows = windows(first.len(), cut.0, stride, side)?;
@@ -163,19 +236,18 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn ids(
-        &self,
-        text: &View<'_>,
-        work: Option<&mut Work>,
-        ids: &mut Vec<u32>,
-        limit: Option<usize>,
-    ) -> Result<(), Refusal> {
-        match (text, self.fast, work, self.exact) {
-            (View::Whole(text), Some(fast), Some(work), _) => {
-                fast.encode(text, work, ids, limit);
-                Ok(())
-            }
-            (_, _, _, Some(exact)) => exact.ids(text, ids),
+    /// Appends all ids of a text.
+    fn ids(&self, text: &View<'_>, ids: &mut Vec<u32>) -> Result<(), Refusal> {
+        match (text, self.fast, self.exact) {
+            (View::Whole(text), Some(fast), _) => fast.with_work(|work| {
+                fast.encode(text, work, None);
+                fast.settle(work);
+                work.drain(|[all]| {
+                    ids.extend_from_slice(all);
+                    Ok(())
+                })
+            }),
+            (_, _, Some(exact)) => exact.ids(text, ids),
             _ => Err(Refusal::Unencodable),
         }
     }
@@ -250,6 +322,10 @@ impl Plan<'_> {
             ),
         })
     }
+}
+
+fn check(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
 }
 
 /// What is known of a row beside its tokens.

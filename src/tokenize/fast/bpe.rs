@@ -13,7 +13,9 @@ const RANK_BITS: u32 = 64 - 2 * ID_BITS;
 /// No merge: above every rank.
 const NONE: u32 = 1 << RANK_BITS;
 /// Words of more symbols are merged with a heap.
-const SHORT: usize = 64;
+pub(super) const SHORT: usize = 64;
+/// Words that are merged at once: as many as there are reads that a processor waits for at once.
+const LANES: usize = 12;
 
 /// Ids below this are those of the bytes, in most vocabularies.
 const FIRST: u32 = 256;
@@ -98,11 +100,37 @@ impl Pairs {
 #[derive(Debug)]
 pub(super) struct Bpe {
     pairs: Pairs,
-    /// What the merge of a rank makes.
-    merged: Vec<u32>,
+    merged: Merged,
 }
 
-/// What a merge of one word needs, kept for the next.
+/// What the merge of a rank makes.
+#[derive(Debug)]
+enum Merged {
+    /// Tokens are numbered in the order of the merges, as in most vocabularies: the first of them.
+    From(u32),
+    Each(Vec<u32>),
+}
+
+impl Merged {
+    fn new(ids: Vec<u32>) -> Self {
+        match ids.first() {
+            Some(&first) if ids.iter().zip(first..).all(|(&id, next)| id == next) => {
+                Self::From(first)
+            }
+            _ => Self::Each(ids),
+        }
+    }
+
+    #[inline]
+    fn of(&self, rank: u32) -> u32 {
+        match self {
+            Self::From(first) => first + rank,
+            Self::Each(ids) => ids[rank as usize],
+        }
+    }
+}
+
+/// What merging needs, kept for the next words.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) symbols: Vec<u32>,
@@ -110,6 +138,111 @@ pub(super) struct Scratch {
     next: Vec<u32>,
     previous: Vec<u32>,
     queue: BinaryHeap<Reverse<(u32, u32)>>,
+    lanes: [Lane; LANES],
+    left: Vec<u32>,
+}
+
+/// A word of few symbols on its way: looks through all pairs for each merge, and nothing is faster for few.
+#[derive(Debug)]
+struct Lane {
+    symbols: [u32; SHORT],
+    /// The rank of each symbol and the next above the place of the first: the lowest is the one to merge, the
+    /// leftmost of its rank. `GONE` where nothing merges them.
+    pairs: [u32; SHORT],
+    next: [u8; SHORT],
+    previous: [u8; SHORT],
+    count: usize,
+    /// The symbol that the last merge made: its pairs are yet to be ranked.
+    made: usize,
+}
+
+const GONE: u32 = u32::MAX;
+
+impl Default for Lane {
+    fn default() -> Self {
+        let (symbols, pairs, next, previous) = ([0; SHORT], [GONE; SHORT], [0; SHORT], [0; SHORT]);
+        Self { symbols, pairs, next, previous, count: 0, made: SHORT }
+    }
+}
+
+impl Lane {
+    fn start(&mut self, symbols: &[u32], bpe: &Bpe) {
+        self.count = symbols.len().min(SHORT);
+        self.made = SHORT;
+        let count = self.count;
+        self.symbols[..count].copy_from_slice(&symbols[..count]);
+        self.pairs[..count.next_multiple_of(8).min(SHORT)].fill(GONE);
+        for at in 0..count {
+            (self.next[at], self.previous[at]) = (at as u8 + 1, (at as u8).wrapping_sub(1));
+        }
+        for right in 1..count {
+            self.pairs[right - 1] = self.pair(right - 1, right, bpe);
+        }
+    }
+
+    #[inline]
+    fn pair(&self, left: usize, right: usize, bpe: &Bpe) -> u32 {
+        let rank = bpe.pairs.rank(self.symbols[left], self.symbols[right]);
+        if rank == NONE { GONE } else { rank << 8 | left as u32 }
+    }
+
+    /// The symbols that stand before and after one; none is [`Lane::count`] or more.
+    #[inline]
+    fn beside(&self, at: usize) -> (usize, usize) {
+        (usize::from(self.previous[at]), usize::from(self.next[at]))
+    }
+
+    /// Ranks the pairs of the symbol that the last merge made.
+    #[inline]
+    fn rank(&mut self, bpe: &Bpe) {
+        if self.made < self.count {
+            let (before, after) = self.beside(self.made);
+            if after < self.count {
+                self.pairs[self.made] = self.pair(self.made, after, bpe);
+            }
+            if before < self.count {
+                self.pairs[before] = self.pair(before, self.made, bpe);
+            }
+        }
+    }
+
+    /// Merges the pair of lowest rank, and asks the memory for what [`Lane::rank`] will need; `false` if no pair
+    /// is left.
+    #[inline]
+    fn merge(&mut self, bpe: &Bpe) -> bool {
+        let pairs = &self.pairs[..self.count.next_multiple_of(8).min(SHORT)];
+        let lowest = pairs.iter().copied().min().unwrap_or(GONE);
+        if lowest == GONE {
+            return false;
+        }
+        let left = (lowest & 0xff) as usize;
+        let right = usize::from(self.next[left]);
+        let after = usize::from(self.next[right]);
+        let symbol = bpe.merged.of(lowest >> 8);
+        self.symbols[left] = symbol;
+        (self.pairs[left], self.pairs[right]) = (GONE, GONE);
+        self.next[left] = after as u8;
+        if after < self.count {
+            self.previous[after] = left as u8;
+            bpe.pairs.prefetch(symbol, self.symbols[after]);
+        }
+        let before = usize::from(self.previous[left]);
+        if before < self.count {
+            bpe.pairs.prefetch(self.symbols[before], symbol);
+        }
+        self.made = left;
+        true
+    }
+
+    /// What is left.
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let id = self.symbols[..self.count].get(at)?;
+            at = usize::from(self.next[at]);
+            Some(*id)
+        })
+    }
 }
 
 impl Bpe {
@@ -146,66 +279,75 @@ impl Bpe {
                 rank += 1;
             }
         }
-        Some(Self { pairs, merged })
+        Some(Self { pairs, merged: Merged::new(merged) })
     }
 
     /// Merges `scratch.symbols` and appends what is left to `ids`.
     pub(super) fn merge(&self, scratch: &mut Scratch, ids: &mut Vec<u32>) {
         if scratch.symbols.len() <= SHORT {
-            self.merge_short(&mut scratch.symbols, ids);
+            let lane = &mut scratch.lanes[0];
+            lane.start(&scratch.symbols, self);
+            while lane.merge(self) {
+                lane.rank(self);
+            }
+            ids.extend(lane.ids());
         } else {
             self.merge_long(scratch, ids);
         }
     }
 
-    /// Looks through all pairs for each merge: nothing is faster for few.
+    /// Merges words a step of each in turn, so that while one waits for memory others go on.
     ///
-    /// A pair is its rank above its place, so that the lowest is the one to merge, the leftmost of its rank.
-    fn merge_short(&self, symbols: &mut [u32], ids: &mut Vec<u32>) {
-        const GONE: u32 = u32::MAX;
-        let count = symbols.len();
-        let pair = |symbols: &[u32], left: usize, right: usize| {
-            let rank = self.pairs.rank(symbols[left], symbols[right]);
-            if rank == NONE { GONE } else { rank << 8 | left as u32 }
-        };
-        let (mut pairs, mut next, mut previous) = ([GONE; SHORT], [0; SHORT], [0; SHORT]);
-        for at in 0..count {
-            (next[at], previous[at]) = (at as u8 + 1, (at as u8).wrapping_sub(1));
-            if at > 0 {
-                pairs[at - 1] = pair(symbols, at - 1, at);
-            }
-        }
-        let used = count.next_multiple_of(8).min(SHORT);
+    /// `next` gives the symbols of a word, at most [`SHORT`], and what it is called; `done` is told what is left.
+    pub(super) fn merge_many<N>(
+        &self,
+        scratch: &mut Scratch,
+        mut next: impl FnMut(&mut Vec<u32>) -> Option<N>,
+        mut done: impl FnMut(N, &[u32]),
+    ) {
+        let Scratch { symbols, lanes, left, .. } = scratch;
+        let mut names: [Option<N>; LANES] = [const { None }; LANES];
+        let mut busy = 0;
         loop {
-            let lowest = pairs[..used].iter().copied().min().unwrap_or(GONE);
-            if lowest == GONE {
-                break;
+            let mut at = 0;
+            while at < LANES {
+                let lane = &mut lanes[at];
+                if at < busy {
+                    lane.rank(self);
+                    if lane.merge(self) {
+                        at += 1;
+                        continue;
+                    }
+                    left.clear();
+                    left.extend(lane.ids());
+                    if let Some(name) = names[at].take() {
+                        done(name, left);
+                    }
+                }
+                symbols.clear();
+                if let Some(name) = next(symbols) {
+                    lane.start(symbols, self);
+                    names[at] = Some(name);
+                    busy = busy.max(at + 1);
+                    at += 1;
+                } else if at < busy {
+                    // The last one takes its place.
+                    busy -= 1;
+                    lanes.swap(at, busy);
+                    names.swap(at, busy);
+                } else {
+                    break;
+                }
             }
-            let left = (lowest & 0xff) as usize;
-            let right = usize::from(next[left]);
-            let after = usize::from(next[right]);
-            symbols[left] = self.merged[(lowest >> 8) as usize];
-            (pairs[left], pairs[right]) = (GONE, GONE);
-            next[left] = after as u8;
-            if after < count {
-                previous[after] = left as u8;
-                pairs[left] = pair(symbols, left, after);
+            if busy == 0 {
+                return;
             }
-            let before = usize::from(previous[left]);
-            if before < count {
-                pairs[before] = pair(symbols, before, left);
-            }
-        }
-        let mut at = 0;
-        while at < count {
-            ids.push(symbols[at]);
-            at = usize::from(next[at]);
         }
     }
 
     /// Keeps the pairs in a heap: a word may be as long as a text.
     fn merge_long(&self, scratch: &mut Scratch, ids: &mut Vec<u32>) {
-        let Scratch { symbols, ranks, next, previous, queue } = scratch;
+        let Scratch { symbols, ranks, next, previous, queue, .. } = scratch;
         let count = symbols.len() as u32;
         ranks.clear();
         ranks.extend(symbols.windows(2).map(|pair| self.pairs.rank(pair[0], pair[1])));
@@ -224,7 +366,7 @@ impl Bpe {
                 continue;
             }
             let right = next[left] as usize;
-            symbols[left] = self.merged[rank as usize];
+            symbols[left] = self.merged.of(rank);
             ranks[right] = NONE;
             let after = next[right];
             next[left] = after;

@@ -8,13 +8,14 @@ use serde_json::Value;
 use super::super::definition::{Definition, Text};
 use super::added::{Seams, Tokens};
 use super::boundary::Boundaries;
-use super::bpe::Bpe;
-use super::cache::{SHORT, key_at};
+use super::bpe::{self, Bpe};
+use super::cache::{Cache, SHORT, key, key_at};
 use super::compose::Form;
-use super::family::{Family, Work};
+use super::family::Family;
 use super::split::{Pattern, Runs};
 use super::tokenset::{Alphabet, Tokenset};
 use super::vocabulary::Vocabulary;
+use super::work::{Model, Queue, Words, Work};
 
 #[derive(Debug)]
 struct ByteLevel {
@@ -63,39 +64,29 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
 }
 
 impl Family for ByteLevel {
-    fn encode(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
         let text = self.normalize(text);
-        self.encode_normalized(&text, at_start, work, ids, limit);
+        self.encode_normalized(&text, at_start, work, limit);
+    }
+
+    fn settle(&self, work: &mut Work) {
+        work.settle(self);
     }
 
     fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         normalized(self.form, text)
     }
 
-    fn encode_normalized(
-        &self,
-        text: &str,
-        _at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode_normalized(&self, text: &str, _at_start: bool, work: &mut Work, limit: usize) {
         if self.splits.add_space && !text.starts_with(' ') && !text.is_empty() {
             let mut spaced = std::mem::take(&mut work.text);
             spaced.clear();
             spaced.push(' ');
             spaced.push_str(text);
-            self.pieces(&self.splits.runs, &spaced, work, ids, limit);
+            self.pieces(&self.splits.runs, &spaced, work, limit);
             work.text = spaced;
         } else {
-            self.pieces(&self.splits.runs, text, work, ids, limit);
+            self.pieces(&self.splits.runs, text, work, limit);
         }
     }
 
@@ -109,86 +100,130 @@ impl Family for ByteLevel {
 
 impl ByteLevel {
     /// Divides `text` by each of `runs`, and encodes the pieces.
-    fn pieces(
-        &self,
-        runs: &[Runs],
-        mut text: &str,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn pieces(&self, runs: &[Runs], mut text: &str, work: &mut Work, limit: usize) {
         let [first, rest @ ..] = runs else {
-            return self.words(text.as_bytes(), work, ids, limit);
+            return self.words(text.as_bytes(), work, limit);
         };
-        while !text.is_empty() && ids.len() < limit {
+        while !text.is_empty() && work.least() < limit {
             let (piece, after) = text.split_at(first.end(text));
-            self.pieces(rest, piece, work, ids, limit);
+            self.pieces(rest, piece, work, limit);
             text = after;
         }
     }
 
     /// Encodes the words of `text`, each from where the last one ended.
-    fn words(&self, text: &[u8], work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+    fn words(&self, text: &[u8], work: &mut Work, limit: usize) {
         let pattern = &self.splits.pattern;
         let mut at = 0;
-        while at < text.len() && ids.len() < limit {
+        while at < text.len() && (limit == usize::MAX || work.least() < limit) {
             let end = pattern.end(text, at);
             let length = end - at;
             if length <= SHORT {
-                let key = key_at(text, at, length);
-                if !work.cache.append_short(key, ids) {
-                    self.word(&text[at..end], work, ids);
-                }
+                work.push_short(key_at(text, at, length));
             } else if !pattern.drops(text, at) {
-                self.word(&text[at..end], work, ids);
+                work.push(&text[at..end]);
             }
             at = end;
+            if work.is_full() {
+                work.settle(self);
+            }
         }
     }
 
-    /// A word that no short entry of the cache has.
-    #[cold]
-    fn word(&self, word: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
-        if work.cache.append_long(word, ids) {
-            return;
-        }
-        let start = ids.len();
-        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.id(word)) {
-            ids.push(id);
-        } else if word.iter().any(|&byte| byte >= 0xe0) {
-            self.parts(word, work, ids);
-        } else {
-            self.merge(word, work, ids);
-        }
-        work.cache.put(word, &ids[start..]);
+    /// Where whole tokens are not merged, a part of a word differs from the word that is the same.
+    fn part_key(&self, part: &[u8]) -> u128 {
+        key(part) | u128::from(self.whole.is_some()) << 127
     }
 
-    /// Merges a word part by part. Characters of three bytes and more, for which it is called, are those of
-    /// scripts without spaces between words.
-    fn parts(&self, word: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
+    /// Runs `each` with the parts of a word that are merged on their own.
+    fn parts<'w>(&self, word: &'w [u8], mut each: impl FnMut(&'w [u8])) {
         let mut at = 0;
         while at < word.len() {
             let end = at + self.boundaries.end(&word[at..]);
-            if end - at > SHORT {
-                self.merge(&word[at..end], work, ids);
-            } else {
-                // Where whole tokens are not merged, a part of a word differs from the word that is the same.
-                let key = key_at(word, at, end - at) | u128::from(self.whole.is_some()) << 127;
-                if !work.cache.append_short(key, ids) {
-                    let start = ids.len();
-                    self.merge(&word[at..end], work, ids);
-                    work.cache.put_short(key, &ids[start..]);
-                }
-            }
+            each(&word[at..end]);
             at = end;
         }
     }
 
-    fn merge(&self, part: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
+    /// Whether a new word is a token that is not merged; then `cache` has it.
+    fn is_whole(&self, new: &Queue, entry: u128, cache: &mut Cache) -> bool {
+        let Some(whole) = self.whole.as_ref().filter(|_| entry >> 127 == 0) else { return false };
+        let id = new.word(entry, |word| whole.id(word));
+        if let Some(id) = id {
+            new.put(entry, &[id], cache);
+        }
+        id.is_some()
+    }
+
+    fn merge(&self, part: &[u8], work: &mut Work) {
         let symbols = &mut work.merge.symbols;
         symbols.clear();
-        symbols.extend(part.iter().map(|&byte| self.bytes[usize::from(byte)]));
-        self.bpe.merge(&mut work.merge, ids);
+        symbols.extend(self.symbols(part));
+        self.bpe.merge(&mut work.merge, &mut work.ids);
+    }
+
+    fn symbols(&self, part: &[u8]) -> impl Iterator<Item = u32> {
+        part.iter().map(|&byte| self.bytes[usize::from(byte)])
+    }
+}
+
+/// Whether a word has characters of three bytes and more: those of scripts without spaces between words, so that
+/// its parts are met again and it is not.
+fn has_parts(word: &[u8]) -> bool {
+    word.iter().any(|&byte| byte >= 0xe0)
+}
+
+impl Model for ByteLevel {
+    #[cold]
+    fn word(&self, word: &[u8], work: &mut Work) {
+        if work.cache.append(word, &mut work.ids) {
+            return;
+        }
+        let start = work.ids.len();
+        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.id(word)) {
+            work.ids.push(id);
+        } else if has_parts(word) {
+            self.parts(word, |part| {
+                if part.len() > SHORT {
+                    return self.merge(part, work);
+                }
+                let key = self.part_key(part);
+                if !work.cache.append_short(key, &mut work.ids) {
+                    let start = work.ids.len();
+                    self.merge(part, work);
+                    work.cache.put_short(key, &work.ids[start..]);
+                }
+            });
+        } else {
+            self.merge(word, work);
+        }
+        work.cache.put(word, &work.ids[start..]);
+    }
+
+    #[cold]
+    fn learn(&self, words: Words<'_>, work: &mut Work) {
+        let Work { cache, new, merge, .. } = work;
+        new.clear();
+        words.unknown(cache, |word| {
+            if let Some(whole) = &self.whole {
+                whole.prefetch(word);
+            }
+            if has_parts(word) {
+                self.parts(word, |part| {
+                    if part.len() <= SHORT {
+                        let key = self.part_key(part);
+                        cache.prefetch_short(key);
+                        new.push_short(key);
+                    }
+                });
+            } else if word.len() <= bpe::SHORT {
+                new.push(word);
+            }
+        });
+        let known = |new: &Queue, entry: u128, cache: &mut Cache| self.is_whole(new, entry, cache);
+        new.learn(cache, merge, &self.bpe, known, |word, symbols| {
+            symbols.extend(self.symbols(word));
+        });
     }
 }
 

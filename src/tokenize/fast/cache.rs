@@ -14,6 +14,8 @@ pub(super) const SHORT: usize = 15;
 pub(super) const LONG: usize = 39;
 /// Most ids that a short and a long entry hold.
 const SHORT_IDS: usize = 4;
+/// Stands for their number in the short entry of a word that has more: those are in a long one.
+const MORE: u128 = 7;
 const LONG_IDS: usize = 22;
 
 const SHORT_BITS: u32 = 15;
@@ -29,7 +31,8 @@ const ID_BITS: u32 = 27;
 /// Words and their ids. Words of up to [`SHORT`] bytes are keyed by value, see [`key`].
 ///
 /// A short entry is two numbers. The key: up to 15 bytes, and in the highest byte their number, and above it
-/// that of the ids; the highest bit is the caller's and tells apart what would be the same word. Then four ids.
+/// that of the ids (7 if a long entry has them); the highest bit is the caller's and tells apart what would be the
+/// same word. Then four ids.
 /// Two entries share a line of the processor's cache; the newer is first.
 ///
 /// A long entry is eight numbers, 128 bytes: a key of 40, which ends with its length, and 22 ids, with their
@@ -118,34 +121,85 @@ impl Cache {
     /// Appends the ids of the word with this key; `false` where it is not known.
     #[inline]
     pub(super) fn append_short(&self, key: u128, ids: &mut Vec<u32>) -> bool {
-        let [newer, newer_ids, older, older_ids] = self.short.line(short_hash(key));
-        let same = |entry: u128| (entry ^ key) & !(7 << COUNT) == 0;
-        let (entry, found) = if same(*newer) {
-            (newer, newer_ids)
-        } else if same(*older) {
-            (older, older_ids)
-        } else {
-            return false;
-        };
+        let Some((entry, found)) = self.short(key) else { return false };
+        let count = entry >> COUNT & 7;
+        if count == MORE {
+            let bytes = key.to_le_bytes();
+            return self.append_long(&bytes[..usize::from(bytes[15] & 0xf)], ids);
+        }
         // All of them and back: one store, and no branch on how many there are.
-        let length = ids.len() + ((entry >> COUNT) as usize & 7);
-        ids.extend_from_slice(&unpacked(*found));
+        let length = ids.len() + count as usize;
+        ids.extend_from_slice(&unpacked(found));
         ids.truncate(length);
         true
+    }
+
+    /// The entry of a key, with its number of ids, and the ids.
+    #[inline]
+    fn short(&self, key: u128) -> Option<(u128, u128)> {
+        let [newer, newer_ids, older, older_ids] = *self.short.line(short_hash(key));
+        let same = |entry: u128| (entry ^ key) & !(7 << COUNT) == 0;
+        if same(newer) {
+            Some((newer, newer_ids))
+        } else {
+            same(older).then_some((older, older_ids))
+        }
+    }
+
+    /// Whether the word with this key is known.
+    pub(super) fn has_short(&self, key: u128) -> bool {
+        self.short(key).is_some()
+    }
+
+    /// Whether a word of more than [`SHORT`] bytes is known.
+    pub(super) fn has_long(&self, word: &[u8]) -> bool {
+        long_key(word).is_some_and(|key| is_of(self.long.line(long_hash(key)), key))
+    }
+
+    /// Asks the memory for what a look-up of this key will need.
+    #[inline]
+    pub(super) fn prefetch_short(&self, key: u128) {
+        prefetch(self.short.line(short_hash(key)));
+    }
+
+    /// As [`Cache::prefetch_short`], for a word of more than [`SHORT`] bytes.
+    pub(super) fn prefetch_long(&self, word: &[u8]) {
+        if let Some(key) = long_key(word) {
+            prefetch(self.long.line(long_hash(key)));
+        }
     }
 
     /// Appends the ids of `word`; `false` where it is not known.
     #[inline]
     pub(super) fn append(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
-        let short = !word.is_empty() && word.len() <= SHORT;
-        short && self.append_short(key(word), ids) || self.append_long(word, ids)
+        if (1..=SHORT).contains(&word.len()) {
+            self.append_short(key(word), ids)
+        } else {
+            self.append_long(word, ids)
+        }
     }
 
-    /// As [`Cache::append`], where the word is known to be in no short entry.
+    /// As [`Cache::append`], of the word from `start` to `end`.
+    #[inline]
+    pub(super) fn append_at(
+        &self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        ids: &mut Vec<u32>,
+    ) -> bool {
+        if end - start <= SHORT {
+            self.append_short(key_at(text, start, end - start), ids)
+        } else {
+            self.append_long(&text[start..end], ids)
+        }
+    }
+
+    /// As [`Cache::append`], of a word of more than [`SHORT`] bytes.
     pub(super) fn append_long(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
         let Some(key) = long_key(word) else { return false };
         let line = self.long.line(long_hash(key));
-        let known = line[0] == key[0] && line[1] == key[1] && line[2] as u64 == key[2] as u64;
+        let known = is_of(line, key);
         if known {
             let head = unpacked(line[2] >> 64);
             let length = ids.len() + (head[0] >> ID_BITS) as usize;
@@ -163,30 +217,49 @@ impl Cache {
 
     /// Remembers what the word with this key became, if there is room for its ids.
     pub(super) fn put_short(&mut self, key: u128, ids: &[u32]) {
-        if ids.len() <= SHORT_IDS {
-            let line = self.short.line_mut(short_hash(key));
-            *line = [key | (ids.len() as u128) << COUNT, packed(ids), line[0], line[1]];
-        }
+        let entry = if ids.len() <= SHORT_IDS {
+            [key | (ids.len() as u128) << COUNT, packed(ids)]
+        } else {
+            let bytes = key.to_le_bytes();
+            // A long entry has no bit of the caller's.
+            if key >> 127 == 1 || !self.put_long(&bytes[..usize::from(bytes[15] & 0xf)], ids) {
+                return;
+            }
+            [key | MORE << COUNT, 0]
+        };
+        let line = self.short.line_mut(short_hash(key));
+        *line = [entry[0], entry[1], line[0], line[1]];
     }
 
     /// Remembers what `word` became, if there is room for both.
     pub(super) fn put(&mut self, word: &[u8], ids: &[u32]) {
-        let short = !word.is_empty() && word.len() <= SHORT;
-        if short && ids.len() <= SHORT_IDS {
+        if (1..=SHORT).contains(&word.len()) {
             self.put_short(key(word), ids);
-        } else if let Some(key) = long_key(word)
-            && (1..=LONG_IDS).contains(&ids.len())
-        {
-            let line = self.long.line_mut(long_hash(key));
-            let mut kept = [0; LONG_IDS];
-            kept[..ids.len()].copy_from_slice(ids);
-            kept[0] |= (ids.len() as u32) << ID_BITS;
-            *line = [key[0], key[1], key[2] | packed(&kept[..2]) << 64, 0, 0, 0, 0, 0];
-            for (number, ids) in line[3..].iter_mut().zip(kept[2..].chunks(4)) {
-                *number = packed(ids);
-            }
+        } else {
+            self.put_long(word, ids);
         }
     }
+
+    fn put_long(&mut self, word: &[u8], ids: &[u32]) -> bool {
+        let Some(key) = long_key(word).filter(|_| (1..=LONG_IDS).contains(&ids.len())) else {
+            return false;
+        };
+        let line = self.long.line_mut(long_hash(key));
+        let mut kept = [0; LONG_IDS];
+        kept[..ids.len()].copy_from_slice(ids);
+        kept[0] |= (ids.len() as u32) << ID_BITS;
+        *line = [key[0], key[1], key[2] | packed(&kept[..2]) << 64, 0, 0, 0, 0, 0];
+        for (number, ids) in line[3..].iter_mut().zip(kept[2..].chunks(4)) {
+            *number = packed(ids);
+        }
+        true
+    }
+}
+
+/// Whether a long entry is that of a key.
+#[inline]
+fn is_of(line: &[u128; 8], key: [u128; 3]) -> bool {
+    line[0] == key[0] && line[1] == key[1] && line[2] as u64 == key[2] as u64
 }
 
 /// Hashes without the number of ids, which a look-up does not know: it is 0 in a key that comes from outside.

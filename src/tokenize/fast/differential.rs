@@ -39,7 +39,18 @@ impl Both {
         // Twice: what was not in the cache, and what then is.
         for _ in 0..2 {
             ids.clear();
-            self.fast.with_work(|work| self.fast.encode(text, work, &mut ids, limit));
+            self.fast.with_work(|work| {
+                // Between others, which it must not mix with.
+                for text in ["a b", text, "c"] {
+                    self.fast.encode(text, work, limit.filter(|_| text != "a b"));
+                }
+                self.fast.settle(work);
+                let of_text = work.drain::<3, ()>(|[_, own, _]| {
+                    ids.extend_from_slice(own);
+                    Ok(())
+                });
+                assert!(of_text.is_ok() && work.ended() == 0);
+            });
         }
         ids
     }

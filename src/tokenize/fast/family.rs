@@ -9,49 +9,34 @@ use std::fmt::Debug;
 use super::super::definition::Definition;
 use super::super::oniguruma;
 use super::added::{Section, Tokens};
-use super::cache::{Cache, Pool};
-use super::{bpe, bytelevel, sentencepiece, unigram, wordpiece};
+use super::cache::Pool;
+use super::work::Work;
+use super::{bytelevel, sentencepiece, unigram, wordpiece};
 
 /// Bytes of text for each token that is wanted, at the first try: enough for most texts of most languages.
 const BYTES_PER_TOKEN: usize = 6;
 
 /// One family of tokenizers: normalizer, pre-tokenizer and model in one.
 pub(super) trait Family: Debug + Send + Sync {
-    /// Appends the ids of `text`, which has no added token in it.
+    /// Gives `work` the words of `text`, which has no added token in it, or appends their ids at once.
     ///
-    /// May stop once `ids` has `limit` or more. `at_start`: the section begins where the whole text does.
-    fn encode(&self, text: &str, at_start: bool, work: &mut Work, ids: &mut Vec<u32>, limit: usize);
+    /// May stop once [`Work::least`] is `limit` or more. `at_start`: the section begins where the whole text does.
+    fn encode(&self, text: &str, at_start: bool, work: &mut Work, limit: usize);
 
     /// What the normalizer makes of `text`. Asked for only if added tokens are searched in normalized text.
     fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str>;
 
     /// As [`Family::encode`], of text that [`Family::normalize`] has been through.
-    fn encode_normalized(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    );
+    fn encode_normalized(&self, text: &str, at_start: bool, work: &mut Work, limit: usize);
+
+    /// Turns all words that wait into ids.
+    fn settle(&self, _work: &mut Work) {}
 
     /// The first place at `from` or later where `text` can be cut in two without changing the ids of the first
     /// part: the text's end if there is none near.
     fn cut(&self, text: &str, from: usize) -> usize {
         word_cut(text, from)
     }
-}
-
-/// What a task reuses from text to text.
-#[derive(Debug, Default)]
-pub(in super::super) struct Work {
-    pub(super) cache: Cache,
-    /// A normalized word.
-    pub(super) bytes: Vec<u8>,
-    /// Normalized text.
-    pub(super) text: String,
-    pub(super) merge: bpe::Scratch,
-    pub(super) lattice: unigram::Lattice,
 }
 
 /// A definition that a family covers.
@@ -89,71 +74,75 @@ impl Fast {
 
     /// Runs `work` with what a task needs beside the definition: one call of this for many texts.
     pub(in super::super) fn with_work<R>(&self, work: impl FnOnce(&mut Work) -> R) -> R {
-        self.work.with(work)
+        self.work.with(|own| {
+            let result = work(own);
+            own.clear();
+            result
+        })
     }
 
-    /// Appends the ids of `text`, without special tokens of the template.
+    /// Takes in a text, without special tokens of the template; its ids come with [`Fast::settle`], or before.
     ///
-    /// With a limit, appends at least that many if the text has them, and reads no more of it than that needs.
-    pub(in super::super) fn encode(
-        &self,
-        text: &str,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: Option<usize>,
-    ) {
-        let Some(limit) = limit else { return self.encode_part(text, work, ids, usize::MAX) };
-        let start = ids.len();
+    /// With a limit, they are at least that many if the text has them, and no more is read of it than that needs.
+    pub(in super::super) fn encode(&self, text: &str, work: &mut Work, limit: Option<usize>) {
+        work.begin();
+        self.encode_beginning(text, work, limit.unwrap_or(usize::MAX));
+        work.end();
+    }
+
+    fn encode_beginning(&self, text: &str, work: &mut Work, limit: usize) {
         let mut bytes = limit.saturating_mul(BYTES_PER_TOKEN).saturating_add(64);
         while self.can_cut && bytes < text.len() / 2 {
             let end = self.family.cut(text, bytes);
-            self.encode_part(&text[..end], work, ids, start.saturating_add(limit));
-            if end == text.len() || ids.len() - start >= limit {
+            self.encode_part(&text[..end], work, limit);
+            if end == text.len() || work.least() >= limit {
                 return;
             }
-            ids.truncate(start);
+            self.family.settle(work);
+            if work.least() >= limit {
+                return;
+            }
+            work.restart();
             bytes = end.saturating_mul(2);
         }
-        self.encode_part(text, work, ids, start.saturating_add(limit));
+        self.encode_part(text, work, limit);
     }
 
-    fn encode_part(&self, text: &str, work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+    /// Turns all that was taken in into ids.
+    pub(in super::super) fn settle(&self, work: &mut Work) {
+        self.family.settle(work);
+    }
+
+    fn encode_part(&self, text: &str, work: &mut Work, limit: usize) {
         let Some(raw) = &self.added.raw else {
-            return self.encode_section(text, true, work, ids, limit);
+            return self.encode_section(text, true, work, limit);
         };
         raw.sections(text, |section| {
             match section {
                 Section::Text(range) => {
                     let at_start = range.start == 0;
-                    self.encode_section(&text[range], at_start, work, ids, limit);
+                    self.encode_section(&text[range], at_start, work, limit);
                 }
-                Section::Token(id) => ids.push(id),
+                Section::Token(id) => work.push_id(id),
             }
-            ids.len() < limit
+            work.least() < limit
         });
     }
 
-    fn encode_section(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode_section(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
         let Some(added) = &self.added.normalized else {
-            return self.family.encode(text, at_start, work, ids, limit);
+            return self.family.encode(text, at_start, work, limit);
         };
         let text = &*self.family.normalize(text);
         added.sections(text, |section| {
             match section {
                 Section::Text(range) => {
                     let at_start = at_start && range.start == 0;
-                    self.family.encode_normalized(&text[range], at_start, work, ids, limit);
+                    self.family.encode_normalized(&text[range], at_start, work, limit);
                 }
-                Section::Token(id) => ids.push(id),
+                Section::Token(id) => work.push_id(id),
             }
-            ids.len() < limit
+            work.least() < limit
         });
     }
 }

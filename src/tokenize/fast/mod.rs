@@ -18,5 +18,7 @@ mod unigram;
 mod vocabulary;
 mod window;
 mod wordpiece;
+mod work;
 
-pub(super) use family::{Fast, Work};
+pub(super) use family::Fast;
+pub(super) use work::Work;

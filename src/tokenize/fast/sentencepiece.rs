@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::super::definition::{Definition, Text};
 use super::added::{Seams, Tokens};
 use super::boundary::Boundaries;
-use super::bpe::Bpe;
+use super::bpe::{self, Bpe};
 use super::cache::{SHORT, key_at};
-use super::family::{Family, Work};
+use super::family::Family;
 use super::split::{decode, letters_end};
 use super::vocabulary::Vocabulary;
+use super::work::{Model, Words, Work};
 
 /// What a space becomes.
 const MARK: char = '▁';
@@ -75,14 +76,7 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
 }
 
 impl Family for SentencePiece {
-    fn encode(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
         let marked = text.starts_with([' ', MARK]);
         let prefix = match self.spaces.prefix {
             Prefix::Never => false,
@@ -90,25 +84,22 @@ impl Family for SentencePiece {
             Prefix::Missing => !marked,
             Prefix::First => at_start && !marked,
         };
-        self.words(text.as_bytes(), prefix && !text.is_empty(), work, ids, limit);
+        self.words(text.as_bytes(), prefix && !text.is_empty(), work, limit);
+    }
+
+    fn settle(&self, work: &mut Work) {
+        work.settle(self);
     }
 
     fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.spaces.normalize(text)
     }
 
-    fn encode_normalized(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode_normalized(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
         if self.spaces.normalized {
-            self.words(text.as_bytes(), false, work, ids, limit);
+            self.words(text.as_bytes(), false, work, limit);
         } else {
-            self.encode(text, at_start, work, ids, limit);
+            self.encode(text, at_start, work, limit);
         }
     }
 
@@ -135,7 +126,7 @@ impl Spaces {
 
 impl SentencePiece {
     /// Encodes what no merge reaches out of, part by part; `prefix`: as if a space stood before `text`.
-    fn words(&self, text: &[u8], prefix: bool, work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+    fn words(&self, text: &[u8], prefix: bool, work: &mut Work, limit: usize) {
         let mut at = 0;
         if prefix {
             at = self.end(text, u32::from(' '), 0);
@@ -143,20 +134,21 @@ impl SentencePiece {
             word.clear();
             word.push(b' ');
             word.extend_from_slice(&text[..at]);
-            if !work.cache.append(&word, ids) {
-                self.word(&word, work, ids);
-            }
+            work.push(&word);
             work.bytes = word;
         }
-        while at < text.len() && ids.len() < limit {
+        while at < text.len() && (limit == usize::MAX || work.least() < limit) {
             let (first, length) = character(text, at);
             let end = self.end(text, first, at + length);
-            let known =
-                end - at <= SHORT && work.cache.append_short(key_at(text, at, end - at), ids);
-            if !known && !work.cache.append_long(&text[at..end], ids) {
-                self.word(&text[at..end], work, ids);
+            if end - at <= SHORT {
+                work.push_short(key_at(text, at, end - at));
+            } else {
+                work.push(&text[at..end]);
             }
             at = end;
+            if work.is_full() {
+                work.settle(self);
+            }
         }
     }
 
@@ -184,12 +176,8 @@ impl SentencePiece {
         }
     }
 
-    /// A word that is not in the cache.
-    #[cold]
-    fn word(&self, word: &[u8], work: &mut Work, ids: &mut Vec<u32>) {
-        let start = ids.len();
-        let symbols = &mut work.merge.symbols;
-        symbols.clear();
+    /// Appends what the characters of a word are before any merge.
+    fn symbols(&self, word: &[u8], symbols: &mut Vec<u32>) {
         let mut at = 0;
         while at < word.len() {
             let (point, length) = character(word, at);
@@ -201,8 +189,41 @@ impl SentencePiece {
             }
             at += length;
         }
-        self.bpe.merge(&mut work.merge, ids);
-        work.cache.put(word, &ids[start..]);
+    }
+}
+
+impl Model for SentencePiece {
+    #[cold]
+    fn word(&self, word: &[u8], work: &mut Work) {
+        if work.cache.append(word, &mut work.ids) {
+            return;
+        }
+        let start = work.ids.len();
+        work.merge.symbols.clear();
+        self.symbols(word, &mut work.merge.symbols);
+        self.bpe.merge(&mut work.merge, &mut work.ids);
+        work.cache.put(word, &work.ids[start..]);
+    }
+
+    #[cold]
+    fn learn(&self, words: Words<'_>, work: &mut Work) {
+        let Work { cache, new, merge, .. } = work;
+        new.clear();
+        // No word has more symbols than bytes.
+        words.unknown(cache, |word| {
+            if word.len() <= bpe::SHORT {
+                new.push(word);
+            }
+        });
+        new.learn(
+            cache,
+            merge,
+            &self.bpe,
+            |_, _, _| false,
+            |word, symbols| {
+                self.symbols(word, symbols);
+            },
+        );
     }
 }
 

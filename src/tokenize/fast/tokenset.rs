@@ -1,4 +1,5 @@
 use super::super::definition::Text;
+use super::cache::prefetch;
 use super::vocabulary::hash;
 
 /// The characters that stand for bytes in byte-level vocabularies, as upstream's `bytes_char`.
@@ -90,6 +91,11 @@ impl Tokenset {
             at = (at + 1) & (self.slots.len() - 1);
         }
         None
+    }
+
+    /// Asks the memory for what [`Tokenset::id`] of the same word will need first.
+    pub(super) fn prefetch(&self, word: &[u8]) {
+        prefetch(&self.slots[self.home(word)]);
     }
 
     fn home(&self, word: &[u8]) -> usize {

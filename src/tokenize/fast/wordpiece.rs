@@ -10,11 +10,12 @@ use tokenizers::{NormalizedString, Normalizer};
 
 use super::super::definition::Definition;
 use super::added::{Seams, Tokens};
-use super::cache::{self, Cache};
+use super::cache;
 use super::chars::{Chars, Kind};
-use super::family::{Family, Work, word_cut};
+use super::family::{Family, word_cut};
 use super::pieces::Pieces;
 use super::window::{Classes, WINDOW, lower};
+use super::work::{self, Work};
 
 /// Covers BERT's normalizer (or none) with BERT's pre-tokenizer and a WordPiece model.
 pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Tokens)> {
@@ -99,33 +100,31 @@ struct Model {
 }
 
 impl Family for WordPiece {
-    fn encode(&self, text: &str, _: bool, work: &mut Work, ids: &mut Vec<u32>, limit: usize) {
+    fn encode(&self, text: &str, _: bool, work: &mut Work, limit: usize) {
         if self.normalizer.is_none() {
-            return self.encode_normalized(text, false, work, ids, limit);
+            return self.encode_normalized(text, false, work, limit);
         }
-        let start = ids.len();
+        work.mark();
         let raw = self.raw.as_ref();
-        if raw.and_then(|rules| rules.encode(text, &self.model, work, ids, limit)).is_none() {
-            ids.truncate(start);
+        if raw.and_then(|rules| rules.encode(text, &self.model, work, limit)).is_none() {
+            work.settle(&self.model);
+            work.back_to_mark();
             let text = upstream(self.normalizer.as_ref(), text);
-            self.encode_normalized(&text, false, work, ids, limit);
+            self.encode_normalized(&text, false, work, limit);
         }
+    }
+
+    fn settle(&self, work: &mut Work) {
+        work.settle(&self.model);
     }
 
     fn normalize<'t>(&self, text: &'t str) -> Cow<'t, str> {
         Cow::Owned(upstream(self.normalizer.as_ref(), text))
     }
 
-    fn encode_normalized(
-        &self,
-        text: &str,
-        _: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode_normalized(&self, text: &str, _: bool, work: &mut Work, limit: usize) {
         // No character of normalized text is `Rare`: these rules change none.
-        let _ = self.plain.encode(text, &self.model, work, ids, limit);
+        let _ = self.plain.encode(text, &self.model, work, limit);
     }
 
     fn cut(&self, text: &str, from: usize) -> usize {
@@ -153,44 +152,33 @@ impl Rules {
         Self { chars: Chars::new(normalizer), case }
     }
 
-    /// Appends the ids of `text`; `None` where these rules cannot say what the text becomes.
-    fn encode(
-        &self,
-        text: &str,
-        model: &Model,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) -> Option<()> {
+    /// Gives `work` the words of `text`; `None`, and none given, where these rules cannot say what they are.
+    fn encode(&self, text: &str, model: &Model, work: &mut Work, limit: usize) -> Option<()> {
         let bytes = text.as_bytes();
         let mut at = 0;
-        while at < bytes.len() && ids.len() < limit {
+        while at < bytes.len() && work.least() < limit {
+            if work.is_full() {
+                work.settle(model);
+            }
             at += if let Some(window) = bytes[at..].first_chunk() {
-                self.ascii(window, WINDOW, model, &mut work.cache, ids)
+                self.ascii(window, WINDOW, work)
             } else {
                 // The end of the text: spaces after it end its last word.
                 let mut window = [b' '; WINDOW + 16];
                 let rest = &bytes[at..];
                 window[..rest.len()].copy_from_slice(rest);
                 let length = rest.len().min(WINDOW);
-                self.ascii(&window, length, model, &mut work.cache, ids).min(length)
+                self.ascii(&window, length, work).min(length)
             };
-            at = self.others(text, at, model, work, ids, limit)?;
+            at = self.others(text, at, model, work, limit)?;
         }
         Some(())
     }
 
-    /// Encodes the words at the beginning of the window that are ASCII and short; returns where it stopped.
+    /// Gives `work` the words at the beginning of the window that are ASCII and short; returns where it stopped.
     ///
     /// Of the window's bytes `length` are text.
-    fn ascii(
-        &self,
-        window: &[u8; WINDOW + 16],
-        length: usize,
-        model: &Model,
-        cache: &mut Cache,
-        ids: &mut Vec<u32>,
-    ) -> usize {
+    fn ascii(&self, window: &[u8; WINDOW + 16], length: usize, work: &mut Work) -> usize {
         let classes = Classes::of(window.first_chunk().unwrap_or(&[0; WINDOW]));
         let end = (classes.other().trailing_zeros() as usize).min(length);
         // Where a run of letters and digits begins, and each punctuation mark.
@@ -205,83 +193,81 @@ impl Rules {
                 return start.min(end);
             }
             let Some(bytes) = window[start..].first_chunk() else { return start };
-            let bytes = lower(*bytes, self.case);
-            let key = cache::key_of(bytes, stop - start);
-            model.word_by_key(key, &bytes[..stop - start], cache, ids);
+            work.push_short(cache::key_of(lower(*bytes, self.case), stop - start));
         }
         end
     }
 
-    /// Encodes what [`Rules::ascii`] left, until it can go on; returns where.
+    /// Gives `work` the words that [`Rules::ascii`] left, until it can go on; returns where.
     fn others(
         &self,
         text: &str,
         start: usize,
         model: &Model,
         work: &mut Work,
-        ids: &mut Vec<u32>,
         limit: usize,
     ) -> Option<usize> {
-        let Work { cache, bytes: word, .. } = work;
+        let mut word = std::mem::take(&mut work.bytes);
         word.clear();
         let mut at = start;
         for c in text[start..].chars() {
             if word.is_empty() && at > start && c.is_ascii_graphic() {
+                work.bytes = word;
                 return Some(at);
             }
             let (entry, page) = self.chars.of(c);
             match entry.kind {
-                Kind::Word => entry.append(page, word),
+                Kind::Word => entry.append(page, &mut word),
                 Kind::Dropped => {}
                 Kind::Rare => return None,
                 Kind::Space | Kind::Alone => {
-                    model.word(word, cache, ids);
+                    push(&mut word, work);
                     if entry.kind == Kind::Alone {
-                        entry.append(page, word);
-                        model.word(word, cache, ids);
+                        entry.append(page, &mut word);
+                        push(&mut word, work);
                     }
-                    if ids.len() >= limit {
+                    if work.is_full() {
+                        work.settle(model);
+                    }
+                    if work.least() >= limit {
                         break;
                     }
                 }
             }
             at += c.len_utf8();
         }
-        model.word(word, cache, ids);
+        push(&mut word, work);
+        work.bytes = word;
         Some(at)
     }
 }
 
-impl Model {
-    /// Appends the ids of a word of at most [`cache::SHORT`] bytes.
-    #[inline]
-    fn word_by_key(&self, key: u128, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
-        if !cache.append_short(key, ids) {
-            self.miss(word, cache, ids);
-        }
-    }
-
-    /// Appends the ids of a normalized word, and clears it.
-    fn word(&self, word: &mut Vec<u8>, cache: &mut Cache, ids: &mut Vec<u32>) {
-        let length = word.len();
+/// Gives `work` a normalized word, and clears it.
+fn push(word: &mut Vec<u8>, work: &mut Work) {
+    let length = word.len();
+    if (1..=cache::SHORT).contains(&length) {
         // Padded, so that its key is one load.
         word.extend_from_slice(&[0; 16]);
-        let key = word.first_chunk().map(|bytes| cache::key_of(*bytes, length & 15));
-        let short = (1..=cache::SHORT).contains(&length);
-        if !(short && key.is_some_and(|key| cache.append_short(key, ids)) || length == 0) {
-            self.miss(&word[..length], cache, ids);
+        if let Some(bytes) = word.first_chunk() {
+            work.push_short(cache::key_of(*bytes, length));
         }
-        word.clear();
+    } else {
+        work.push(word);
     }
+    word.clear();
+}
 
-    fn miss(&self, word: &[u8], cache: &mut Cache, ids: &mut Vec<u32>) {
-        if !cache.append_long(word, ids) {
-            let start = ids.len();
-            self.split(word, ids);
-            cache.put(word, &ids[start..]);
+impl work::Model for Model {
+    fn word(&self, word: &[u8], work: &mut Work) {
+        if !work.cache.append(word, &mut work.ids) {
+            let start = work.ids.len();
+            self.split(word, &mut work.ids);
+            work.cache.put(word, &work.ids[start..]);
         }
     }
+}
 
+impl Model {
     /// The longest known piece, again and again; one unknown rest makes the whole word unknown.
     #[cold]
     fn split(&self, word: &[u8], ids: &mut Vec<u32>) {

@@ -24,7 +24,8 @@ pub(super) use model::Lattice;
 
 use super::super::definition::Definition;
 use super::added::Tokens;
-use super::family::{Family, Work, word_cut};
+use super::family::{Family, word_cut};
+use super::work::Work;
 use model::Model;
 use normalizer::Normalizer;
 use split::{Prepend, Split};
@@ -90,19 +91,13 @@ pub(super) fn load(definition: &Definition<'_>) -> Option<(Box<dyn Family>, Toke
 }
 
 impl Family for Unigram {
-    fn encode(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
+    fn encode(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
         let stripped = self.normalizer.stripped(text);
         // Upstream asks where the first character stood that is left.
         let at_start = at_start && text.as_ptr() == stripped.as_ptr();
         let steps = Some(&self.normalizer);
-        let words = Words { family: self, steps, cached: true, ids, limit, work };
+        let limit = work.end_of(limit);
+        let words = Words { family: self, steps, cached: true, limit, work };
         let end_matters = self.normalizer.strip_end && matches!(self.split, Split::Marks(_));
         if let Split::Nowhere(_) = self.split {
             words.whole(&self.normalizer.section(text), at_start);
@@ -120,15 +115,9 @@ impl Family for Unigram {
         self.normalizer.section(text)
     }
 
-    fn encode_normalized(
-        &self,
-        text: &str,
-        at_start: bool,
-        work: &mut Work,
-        ids: &mut Vec<u32>,
-        limit: usize,
-    ) {
-        let words = Words { family: self, steps: None, cached: true, ids, limit, work };
+    fn encode_normalized(&self, text: &str, at_start: bool, work: &mut Work, limit: usize) {
+        let limit = work.end_of(limit);
+        let words = Words { family: self, steps: None, cached: true, limit, work };
         match &self.split {
             Split::Nowhere(_) => words.whole(text, at_start),
             _ => words.encode(text, at_start),

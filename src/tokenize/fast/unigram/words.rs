@@ -1,6 +1,5 @@
 //! A section of a text, word by word.
 
-use super::super::cache::{SHORT, key_at};
 use super::charsmap::Context;
 use super::normalizer::Normalizer;
 use super::split::Split;
@@ -82,8 +81,7 @@ pub(super) struct Words<'a> {
     pub(super) steps: Option<&'a Normalizer>,
     /// Words of text and of normalized text must not meet in one cache.
     pub(super) cached: bool,
-    pub(super) ids: &'a mut Vec<u32>,
-    /// No more are needed than make `ids` this long.
+    /// No more ids are needed than make `work.ids` this long.
     pub(super) limit: usize,
     pub(super) work: &'a mut Work,
 }
@@ -108,7 +106,7 @@ impl Words<'_> {
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
-            if self.ids.len() >= self.limit {
+            if self.work.ids.len() >= self.limit {
                 return;
             }
             if separators.at(bytes, at) {
@@ -137,7 +135,7 @@ impl Words<'_> {
             let mark = marker.filter(|_| c == ' ').map(|marker| marker.mark);
             lattice.push(mark.unwrap_or(c), &self.family.model);
         }
-        self.family.model.encode(lattice, self.ids, self.limit, false);
+        self.family.model.encode(lattice, &mut self.work.ids, self.limit, false);
     }
 
     /// Appends the ids of the word from `start` to `end`, and answers where it ended: later, if it could not be
@@ -148,18 +146,16 @@ impl Words<'_> {
         let as_others = before.spaces > 0 || before.marked || !self.family.split.marks_spaces();
         let known = self.cached && as_others;
         if known {
-            let length = self.ids.len();
+            let length = self.work.ids.len();
             if before.spaces > 1 {
                 self.marks(self.collapsed(before.spaces) - 1);
             }
-            let (cache, bytes) = (&self.work.cache, text.as_bytes());
-            let short = end - start <= SHORT
-                && cache.append_short(key_at(bytes, start, end - start), self.ids);
-            if short || cache.append_long(&bytes[start..end], self.ids) {
+            let Work { cache, ids, .. } = &mut *self.work;
+            if cache.append_at(text.as_bytes(), start, end, ids) {
                 before.spaces = 0;
                 return end;
             }
-            self.ids.truncate(length);
+            self.work.ids.truncate(length);
         }
         self.new_word(text, start, end, before, known)
     }
@@ -186,7 +182,7 @@ impl Words<'_> {
             }
             _ => &text[start..end],
         };
-        let mut length = self.ids.len();
+        let mut length = self.work.ids.len();
         let mut alike = true;
         if let Split::Marks(marker) = &self.family.split {
             length += self.collapsed(before.spaces).saturating_sub(1) * self.family.mark_ids.len();
@@ -194,8 +190,10 @@ impl Words<'_> {
         }
         self.words(word, before, false);
         // What is left off at the limit is not known.
-        if remember && alike && !context.left && !context.right && self.ids.len() < self.limit {
-            self.work.cache.put(&text.as_bytes()[start..end], &self.ids[length..]);
+        if remember && alike && !context.left && !context.right && self.work.ids.len() < self.limit
+        {
+            let Work { cache, ids, .. } = &mut *self.work;
+            cache.put(&text.as_bytes()[start..end], &ids[length..]);
         }
         if buffer.capacity() <= KEPT {
             self.work.text = buffer;
@@ -205,7 +203,7 @@ impl Words<'_> {
 
     /// Encodes as much of a long word as is wanted; `false`, and nothing appended, where that is most of it.
     fn begin(&mut self, word: &str, before: Before) -> bool {
-        let length = self.ids.len();
+        let length = self.work.ids.len();
         let mut bytes = (self.limit - length).saturating_mul(BYTES_PER_ID).max(LONG);
         while bytes < word.len() / 2 {
             let mut normalized = String::new();
@@ -220,10 +218,10 @@ impl Words<'_> {
             let Some(cut) = cut else { return false };
             let part = if self.steps.is_some() { &*normalized } else { &word[..cut] };
             self.words(part, &mut { before }, true);
-            if self.ids.len() >= self.limit {
+            if self.work.ids.len() >= self.limit {
                 return true;
             }
-            self.ids.truncate(length);
+            self.work.ids.truncate(length);
             bytes = bytes.saturating_mul(4);
         }
         false
@@ -240,8 +238,8 @@ impl Words<'_> {
             if if marks { c == ' ' } else { c.is_whitespace() } {
                 before.spaces += usize::from(marks);
                 if std::mem::take(&mut inside) {
-                    model.encode(&mut self.work.lattice, self.ids, self.limit, false);
-                    if self.ids.len() >= self.limit {
+                    self.lattice(false);
+                    if self.work.ids.len() >= self.limit {
                         return;
                     }
                 }
@@ -257,19 +255,24 @@ impl Words<'_> {
                 }
                 before.spaces = 0;
             }
-            let lattice = &mut self.work.lattice;
-            if Some(c) == divider && !lattice.is_empty() {
-                model.encode(lattice, self.ids, self.limit, false);
-                if self.ids.len() >= self.limit {
+            if Some(c) == divider && !self.work.lattice.is_empty() {
+                self.lattice(false);
+                if self.work.ids.len() >= self.limit {
                     return;
                 }
-                lattice.clear();
+                self.work.lattice.clear();
             }
-            lattice.push(c, model);
+            self.work.lattice.push(c, model);
         }
         if inside {
-            model.encode(&mut self.work.lattice, self.ids, self.limit, open);
+            self.lattice(open);
         }
+    }
+
+    /// Appends the ids of the pre-token in the lattice.
+    fn lattice(&mut self, open: bool) {
+        let Work { lattice, ids, .. } = &mut *self.work;
+        self.family.model.encode(lattice, ids, self.limit, open);
     }
 
     /// How many spaces are left of these.
@@ -281,10 +284,10 @@ impl Words<'_> {
     /// Appends the ids of marks that stand alone.
     fn marks(&mut self, count: usize) {
         for _ in 0..count {
-            if self.ids.len() >= self.limit {
+            if self.work.ids.len() >= self.limit {
                 return;
             }
-            self.ids.extend_from_slice(&self.family.mark_ids);
+            self.work.ids.extend_from_slice(&self.family.mark_ids);
         }
     }
 }
