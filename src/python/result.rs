@@ -17,7 +17,7 @@ use crate::tokenize::Column;
 static CLASS: PyOnceLock<Class> = PyOnceLock::new();
 
 struct Class {
-    class: Py<PyType>,
+    object: Py<PyType>,
     /// Its `__new__`, which is dict's.
     new: ffi::newfunc,
     no_arguments: Py<PyTuple>,
@@ -25,11 +25,11 @@ struct Class {
 
 /// A `BatchEncoding` that has nothing in it, not even rows: [`finished`] gives it those.
 pub(super) fn empty(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let Class { class, new, no_arguments } = CLASS.get_or_try_init(py, || Class::find(py))?;
+    let Class { object, new, no_arguments } = CLASS.get_or_try_init(py, || Class::find(py))?;
     // SAFETY: `new` is the slot of that class; it takes the class, a tuple and a dict or null, and returns a new
     // reference, or null with an error set.
     let batch = unsafe {
-        let made = new(class.as_ptr().cast(), no_arguments.as_ptr(), ptr::null_mut());
+        let made = new(object.as_ptr().cast(), no_arguments.as_ptr(), ptr::null_mut());
         Bound::from_owned_ptr_or_err(py, made)?
     };
     Ok(batch.cast_into::<PyDict>()?)
@@ -64,6 +64,6 @@ impl Class {
         }
         // SAFETY: what is in that slot of a type is such a function, if there is any.
         let new = unsafe { transmute::<*mut c_void, ffi::newfunc>(slot) };
-        Ok(Self { class: class.unbind(), new, no_arguments: PyTuple::empty(py).unbind() })
+        Ok(Self { object: class.unbind(), new, no_arguments: PyTuple::empty(py).unbind() })
     }
 }
