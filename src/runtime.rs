@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 static COMPUTE: Slot<rayon::ThreadPool> = Slot::new();
 static IO: Slot<tokio::runtime::Runtime> = Slot::new();
+/// Processors that this process may use: to ask the system is to read its files.
+static PROCESSORS: Slot<usize> = Slot::new();
 /// Threads that were asked for; 0 takes what the machine gives.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -41,7 +43,7 @@ pub fn io() -> Result<Arc<tokio::runtime::Runtime>> {
 #[must_use]
 pub fn num_threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => PROCESSORS.get(processors).map_or(1, |processors| *processors),
         threads => threads,
     }
 }
@@ -51,8 +53,14 @@ pub fn num_threads() -> usize {
 /// Work that is under way keeps its threads; they end with it.
 pub fn set_num_threads(threads: usize) {
     if THREADS.swap(threads, Ordering::Relaxed) != threads {
+        PROCESSORS.clear();
         COMPUTE.clear();
     }
+}
+
+#[allow(clippy::unnecessary_wraps)] // as a `Slot` wants it
+fn processors() -> Result<usize> {
+    Ok(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// A value made once a process, by whoever needs it first.

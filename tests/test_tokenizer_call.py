@@ -362,6 +362,11 @@ class TestRows:
         assert batch.char_to_token(0, 2, 1) == row.char_to_token(2, 1)
         assert batch[-1].ids == batch["input_ids"][1]
         assert row is batch[0]
+        assert batch.encodings is not None
+        assert batch.encodings[0] is row
+        made = BatchEncoding(dict(batch), batch.encodings)
+        assert (made, made[0]) == (batch, row)
+        assert type(made) is type(batch)
         for index in (2, -3):
             with pytest.raises(IndexError):
                 batch[index]
@@ -467,6 +472,7 @@ class TestShapes:
                 other.tokens()
         with pytest.raises(AttributeError, match="input_ids, token_type_ids"):
             _ = batch.pixel_values
+        assert BatchEncoding({"a": [1]}).encodings is None
         with pytest.raises(KeyError):
             batch["pixel_values"]
 

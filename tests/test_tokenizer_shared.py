@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from legato import Tokenizer
+from legato._native import set_num_threads
 from legato.encoding import BatchEncoding
 from tokenizers_made import CORPUS, unigram, word_piece
 
@@ -103,11 +105,28 @@ def test_a_child_goes_on(data: bytes) -> None:
         thread.join()
 
 
-def test_ctrl_c_ends_a_large_call(data: bytes) -> None:
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    set_num_threads(request.param)
+    yield request.param
+    set_num_threads(None)
+
+
+def test_the_callers_thread_gives_what_others_give(data: bytes, threads: int) -> None:
     tokenizer = Tokenizer.from_bytes(data)
-    texts = LARGE * 100
+    wanted = [tokenizer(text).input_ids for text in LARGE]
+    for times in (1, 100):  # on the thread that calls, if there is one; on others in any case
+        assert tokenizer(LARGE * times).input_ids == wanted * times, threads
+    assert tokenizer.decode_batch(wanted) == [tokenizer.decode(ids) for ids in wanted]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.usefixtures("threads")
+def test_ctrl_c_ends_a_large_call(data: bytes, times: int) -> None:
+    tokenizer = Tokenizer.from_bytes(data)
+    texts = LARGE * times
     threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        any(tokenizer.encode(texts) is None for _ in range(1000))
+        any(tokenizer.encode(texts) is None for _ in range(100_000 // times))
     assert time.monotonic() - start < 30

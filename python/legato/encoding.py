@@ -15,13 +15,16 @@ class BatchEncoding(dict[str, Any]):
     Pickled or copied, it is the dict alone.
     """
 
-    __slots__ = ("_kept", "encodings")
+    __slots__ = ("encodings",)
+    encodings: Encodings | None
 
     def __init__(self, data: dict[str, Any], encodings: Encodings | None = None) -> None:
-        """Take the columns by name, and the rows."""
+        """Take the columns by name, and the rows.
+
+        A tokenizer's call does the same without this, in src/python/batch.rs.
+        """
         super().__init__(data)
         self.encodings = encodings
-        self._kept: dict[int, Encoding] = {}
 
     def __getitem__(self, key: str | int) -> Any:
         """Return a column by its name, or a row by its index."""
@@ -45,9 +48,7 @@ class BatchEncoding(dict[str, Any]):
             raise LookupError(
                 "a batch that was pickled or copied has no rows; call the tokenizer again"
             )
-        if index not in self._kept:
-            self._kept[index] = self.encodings[index]
-        return self._kept[index]
+        return self.encodings[index]
 
     def tokens(self, batch_index: int = 0) -> list[str]:
         """Return the tokens of a row."""

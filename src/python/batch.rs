@@ -1,25 +1,30 @@
 //! What a call returns: a dict of lists or arrays, written once.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use numpy::Element;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::call::{Fit, Kind};
 use super::encoding::Encodings;
 use super::errors::input;
+use super::result::{self, name};
 use super::texts::Batch;
 use super::{arrays, enter};
 use crate::error::{Error, Result};
-use crate::tokenize::{Cell, Column, EncodeOptions, Padding, Rows, Side, Tokenizer};
+use crate::runtime;
+use crate::tokenize::{
+    Cell, Column, EncodeOptions, Inputs, Padding, Rows, Side, Source, Tokenizer,
+};
 
 /// What texts cost, in bytes, for which the GIL is kept.
 const BRIEF_BYTES: usize = 2 << 10;
 
-static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// Cells of a matrix that is written with the GIL kept.
+const BRIEF_CELLS: usize = 1 << 12;
 
 /// A call, its arguments understood.
 pub(super) struct Call {
@@ -33,14 +38,14 @@ pub(super) struct Call {
     pub(super) pad: (u32, u32),
     pub(super) kind: Kind,
     /// What is returned of each token, in order.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: [Option<Column>; 5],
     pub(super) length: bool,
 }
 
 impl Call {
     /// Encodes the texts and builds the result.
     pub(super) fn run(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let data = PyDict::new(py);
+        let data = result::empty(py)?;
         let (rows, width) = match self.kind {
             Kind::Lists => {
                 let (rows, width) = self.compute(py, |call, stop| {
@@ -56,7 +61,7 @@ impl Call {
         };
         let texts: Vec<usize> = rows.texts().collect();
         if self.options.overflow {
-            let name = "overflow_to_sample_mapping";
+            let name = intern!(py, "overflow_to_sample_mapping");
             if self.kind == Kind::Lists {
                 data.set_item(name, &texts)?;
             } else {
@@ -66,11 +71,9 @@ impl Call {
         }
         let padding = width.map(|width| self.padding(width));
         let Self { tokenizer, batch, options, .. } = self;
-        let encodings = Encodings { tokenizer, batch, options, texts, padding };
-        let class = CLASS.get_or_try_init(py, || {
-            Ok::<_, PyErr>(py.import("legato.encoding")?.getattr("BatchEncoding")?.unbind())
-        })?;
-        class.call1(py, (data, encodings))
+        let kept = Mutex::default();
+        let encodings = Encodings { tokenizer, batch, options, texts, padding, kept };
+        result::finished(data, encodings)
     }
 
     fn compute<T: Send>(
@@ -78,7 +81,7 @@ impl Call {
         py: Python<'_>,
         work: impl FnOnce(&Self, &AtomicBool) -> Result<T> + Send,
     ) -> PyResult<T> {
-        compute(py, self.batch.inputs().cost(), |stop| work(self, stop))
+        compute(py, &self.tokenizer, self.batch.inputs(), self.options, |stop| work(self, stop))
     }
 
     fn rows(&self, stop: &AtomicBool) -> Result<Rows> {
@@ -107,38 +110,57 @@ impl Call {
         Padding { width, side: self.side, id: self.pad.0, type_id: self.pad.1 }
     }
 
+    /// Width of arrays, and of what is padded to it.
+    fn shape(&self, rows: &Rows) -> Result<(usize, Option<usize>)> {
+        let padded = self.width(rows)?;
+        let width = padded.unwrap_or(rows.lengths().next().unwrap_or(0) as usize);
+        let fits = |length| if padded.is_some() { length <= width } else { length == width };
+        if rows.lengths().all(|length| fits(length as usize)) {
+            return Ok((width, padded));
+        }
+        Err(Error::input(
+            "the texts have different numbers of tokens, which no array can have; set \
+             padding=True, and truncation=True if some are too long",
+        ))
+    }
+
+    fn columns(&self) -> impl Iterator<Item = Column> {
+        self.columns.into_iter().flatten()
+    }
+
     fn arrays<T: Cell + Element>(
         &self,
         py: Python<'_>,
         data: &Bound<'_, PyDict>,
     ) -> PyResult<(Rows, Option<usize>)> {
-        let (rows, padded, width, matrices) = self.compute(py, |call, stop| {
+        let (rows, (width, padded), matrices) = self.compute(py, |call, stop| {
             let rows = call.rows(stop)?;
-            let padded = call.width(&rows)?;
-            let width = padded.unwrap_or(rows.lengths().next().unwrap_or(0) as usize);
-            let fits = |length| if padded.is_some() { length <= width } else { length == width };
-            if !rows.lengths().all(|length| fits(length as usize)) {
-                return Err(Error::input(
-                    "the texts have different numbers of tokens, which no array can have; set \
-                     padding=True, and truncation=True if some are too long",
-                ));
-            }
-            let padding = call.padding(width);
-            let matrix = |&column| rows.matrix::<T>(column, &padding);
-            let matrices = call.columns.iter().map(matrix).collect::<Result<Vec<_>>>()?;
-            Ok((rows, padded, width, matrices))
-        })?;
-        let count = rows.len();
-        for (column, cells) in self.columns.iter().zip(matrices) {
-            if *column == Column::Offsets {
-                data.set_item(name(*column), arrays::cube(py, cells, count, width)?)?;
+            let shape = call.shape(&rows)?;
+            let padding = call.padding(shape.0);
+            let small = rows.len().saturating_mul(shape.0) <= BRIEF_CELLS;
+            let matrix = |column| rows.matrix::<T>(column, &padding);
+            let matrices = if small {
+                Vec::new()
             } else {
-                data.set_item(name(*column), arrays::matrix(py, cells, count, width)?)?;
-            }
+                call.columns().map(matrix).collect::<Result<_>>()?
+            };
+            Ok((rows, shape, matrices))
+        })?;
+        let (count, padding) = (rows.len(), self.padding(width));
+        let mut matrices = matrices.into_iter();
+        for column in self.columns() {
+            let write = |cells: &mut [_]| rows.write::<T>(column, &padding, cells);
+            let array = match (column, matrices.next()) {
+                (Column::Offsets, Some(cells)) => arrays::cube(py, cells, count, width)?.into_any(),
+                (Column::Offsets, None) => arrays::written(py, (count, width, 2), write).into_any(),
+                (_, Some(cells)) => arrays::matrix(py, cells, count, width)?.into_any(),
+                (_, None) => arrays::written(py, (count, width), write).into_any(),
+            };
+            data.set_item(name(py, column), array)?;
         }
         if self.length {
             let width = u32::try_from(width).map_or(T::of(u32::MAX), T::of);
-            data.set_item("length", arrays::vector(py, vec![width; count]))?;
+            data.set_item(intern!(py, "length"), arrays::vector(py, vec![width; count]))?;
         }
         Ok((rows, padded))
     }
@@ -151,7 +173,7 @@ impl Call {
         width: Option<usize>,
     ) -> PyResult<()> {
         let squeeze = self.batch.single && !self.options.overflow;
-        for &column in &self.columns {
+        for column in self.columns() {
             let mut lists: Vec<Bound<'_, PyList>> = Vec::with_capacity(rows.len());
             let mut failed = None;
             rows.each(column, |row| match self.list(py, column, row, width) {
@@ -162,16 +184,16 @@ impl Call {
                 return Err(error);
             }
             match lists.pop() {
-                Some(only) if squeeze => data.set_item(name(column), only)?,
+                Some(only) if squeeze => data.set_item(name(py, column), only)?,
                 last => {
                     lists.extend(last);
-                    data.set_item(name(column), lists)?;
+                    data.set_item(name(py, column), lists)?;
                 }
             }
         }
         if self.length {
             let lengths = rows.lengths().map(|length| (length as usize).max(width.unwrap_or(0)));
-            data.set_item("length", lengths.collect::<Vec<_>>())?;
+            data.set_item(intern!(py, "length"), lengths.collect::<Vec<_>>())?;
         }
         Ok(())
     }
@@ -204,15 +226,17 @@ impl Call {
     }
 }
 
-/// Encodes what costs so much where that is soonest done.
-pub(super) fn compute<T: Send>(
+/// Encodes texts where that is soonest done.
+pub(super) fn compute<S: Source, T: Send>(
     py: Python<'_>,
-    cost: usize,
+    tokenizer: &Tokenizer,
+    inputs: Inputs<'_, S>,
+    options: EncodeOptions,
     work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
 ) -> PyResult<T> {
-    if cost <= BRIEF_BYTES {
+    if inputs.cost() <= BRIEF_BYTES {
         enter::brief(py, || work(&AtomicBool::new(false)))
-    } else if Tokenizer::encodes_inline(cost) {
+    } else if tokenizer.encodes_inline(inputs, options, runtime::num_threads) {
         enter::quick(py, || work(&AtomicBool::new(false)))
     } else {
         enter::compute(py, work)
@@ -229,15 +253,5 @@ pub(super) fn pad(py: Python<'_>, tokenizer: &Tokenizer, id: Option<u32>) -> PyR
             py,
             "the tokenizer's files name no padding token; give the id of one as pad_id",
         )),
-    }
-}
-
-fn name(column: Column) -> &'static str {
-    match column {
-        Column::Ids => "input_ids",
-        Column::TypeIds => "token_type_ids",
-        Column::Attention => "attention_mask",
-        Column::Special => "special_tokens_mask",
-        Column::Offsets => "offset_mapping",
     }
 }

@@ -1,5 +1,7 @@
 //! The arguments of a tokenizer's call, as transformers takes them, made sense of.
 
+use std::borrow::Cow;
+
 use numpy::PyArrayDescr;
 use numpy::PyArrayDescrMethods as _;
 use pyo3::prelude::*;
@@ -40,12 +42,12 @@ impl FromPyObject<'_, '_> for Truncation {
         }
         let names =
             "True, False, 'longest_first', 'only_first', 'only_second' or 'do_not_truncate'";
-        Ok(Self::Is(match word(value, "truncation", names)?.as_str() {
+        Ok(Self::Is(match &*word(&value, "truncation", names)? {
             "True" | "longest_first" => Some(Strategy::LongestFirst),
             "False" | "do_not_truncate" => None,
             "only_first" => Some(Strategy::OnlyFirst),
             "only_second" => Some(Strategy::OnlySecond),
-            _ => return Err(unknown(value, "truncation", names)),
+            _ => return Err(unknown(&value, "truncation", names)),
         }))
     }
 }
@@ -55,11 +57,11 @@ impl FromPyObject<'_, '_> for Fit {
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let names = "True, False, 'longest', 'max_length' or 'do_not_pad'";
-        match word(value, "padding", names)?.as_str() {
+        match &*word(&value, "padding", names)? {
             "True" | "longest" => Ok(Self::Longest),
             "False" | "do_not_pad" => Ok(Self::No),
             "max_length" => Ok(Self::MaxLength),
-            _ => Err(unknown(value, "padding", names)),
+            _ => Err(unknown(&value, "padding", names)),
         }
     }
 }
@@ -69,10 +71,10 @@ impl FromPyObject<'_, '_> for Side {
 
     fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let names = "'left' or 'right'";
-        match word(value, "a side", names)?.as_str() {
+        match &*word(&value, "a side", names)? {
             "left" => Ok(Self::Left),
             "right" => Ok(Self::Right),
-            _ => Err(unknown(value, "a side", names)),
+            _ => Err(unknown(&value, "a side", names)),
         }
     }
 }
@@ -91,7 +93,7 @@ impl Kind {
             };
         };
         let names = "'np' or None";
-        if word(tensors.as_borrowed(), "return_tensors", names)? != "np" {
+        if word(tensors, "return_tensors", names)? != "np" {
             let reason = "return_tensors must be 'np' or None; torch.from_numpy() and others take the \
                           arrays without a copy";
             return Err(input(py, reason));
@@ -118,14 +120,14 @@ pub(super) fn multiple(py: Python<'_>, of: Option<Count>) -> PyResult<usize> {
 }
 
 /// A bool as its name, or a str.
-fn word(value: Borrowed<'_, '_, PyAny>, what: &str, names: &str) -> PyResult<String> {
+fn word<'a>(value: &'a Bound<'_, PyAny>, what: &str, names: &str) -> PyResult<Cow<'a, str>> {
     if let Ok(value) = value.cast::<PyBool>() {
-        return Ok(if value.is_true() { "True" } else { "False" }.to_owned());
+        return Ok(if value.is_true() { "True" } else { "False" }.into());
     }
-    let text = value.cast::<PyString>().ok().and_then(|text| text.to_cow().ok().map(String::from));
+    let text = value.cast::<PyString>().ok().and_then(|text| text.to_cow().ok());
     text.ok_or_else(|| unknown(value, what, names))
 }
 
-fn unknown(value: Borrowed<'_, '_, PyAny>, what: &str, names: &str) -> PyErr {
+fn unknown(value: &Bound<'_, PyAny>, what: &str, names: &str) -> PyErr {
     input(value.py(), format!("{what} must be {names}"))
 }

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
@@ -108,7 +109,7 @@ impl Encoding {
     }
 }
 
-/// The rows of a batch, encoded once more with all details when they are asked for.
+/// The rows of a batch, each encoded once more with all details when it is first asked for.
 #[pyclass(frozen, sequence, module = "legato._native")]
 pub(super) struct Encodings {
     pub(super) tokenizer: Arc<Tokenizer>,
@@ -117,6 +118,8 @@ pub(super) struct Encodings {
     /// Which text a row is of; empty if row and text are one.
     pub(super) texts: Vec<usize>,
     pub(super) padding: Option<Padding>,
+    /// What was asked for. The lock is not held while anything else is done.
+    pub(super) kept: Mutex<BTreeMap<usize, Py<Encoding>>>,
 }
 
 #[pymethods]
@@ -125,7 +128,7 @@ impl Encodings {
         if self.texts.is_empty() { self.batch.first.len() } else { self.texts.len() }
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Encoding> {
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<Py<Encoding>> {
         let count = self.__len__();
         let row = if index < 0 { index.checked_add_unsigned(count) } else { Some(index) };
         let row = row.and_then(|row| usize::try_from(row).ok()).filter(|&row| row < count);
@@ -133,6 +136,25 @@ impl Encodings {
             let reason = format!("there is no row {index}, the batch has {count}");
             return Err(pyo3::exceptions::PyIndexError::new_err(reason));
         };
+        if let Some(kept) = self.kept().get(&row) {
+            return Ok(kept.clone_ref(py));
+        }
+        let made = Py::new(py, self.encoding(py, row)?)?;
+        // Another thread may have been faster.
+        Ok(self.kept().entry(row).or_insert(made).clone_ref(py))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Encodings(rows={})", self.__len__())
+    }
+}
+
+impl Encodings {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<usize, Py<Encoding>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn encoding(&self, py: Python<'_>, row: usize) -> PyResult<Encoding> {
         let text = self.texts.get(row).copied().unwrap_or(row);
         let first =
             if self.texts.is_empty() { row } else { self.texts.partition_point(|&of| of < text) };
@@ -142,16 +164,12 @@ impl Encodings {
         })?;
         let found = found.into_iter().nth(row - first);
         let Some(mut inner) = found else {
-            return Err(input(py, format!("row {index} has no such window")));
+            return Err(input(py, format!("row {row} has no such window")));
         };
         if let Some(padding) = &self.padding {
             let token = self.tokenizer.pad().map_or("", |pad| pad.token.as_str());
             inner.pad(padding, token);
         }
         Ok(Encoding { inner })
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Encodings(rows={})", self.__len__())
     }
 }

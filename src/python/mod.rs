@@ -18,6 +18,7 @@ mod format;
 mod ids;
 mod module;
 mod reference;
+mod result;
 mod store;
 mod texts;
 mod threads;

@@ -12,6 +12,7 @@ use super::tokens::Tokens;
 use super::{enter, errors::input};
 use crate::engine;
 use crate::hub::ModelFiles;
+use crate::runtime;
 use crate::tokenize::{self, Column, Defaults, EncodeOptions, Inputs, Side, Strategy};
 
 /// A Hugging Face tokenizer.
@@ -198,8 +199,9 @@ impl Tokenizer {
             ..EncodeOptions::default()
         };
         let inputs = Inputs { first: &first, second: second.as_deref() };
-        let tokens =
-            batch::compute(py, inputs.cost(), |stop| self.inner.tokens(inputs, options, stop))?;
+        let tokens = batch::compute(py, &self.inner, inputs, options, |stop| {
+            self.inner.tokens(inputs, options, stop)
+        })?;
         Ok(Tokens { inner: tokens })
     }
 
@@ -295,13 +297,12 @@ impl Tokenizer {
         }
         let defaults = self.inner.defaults();
         let columns = [
-            (Column::Ids, true),
-            (Column::TypeIds, return_token_type_ids.unwrap_or(defaults.type_ids)),
-            (Column::Attention, return_attention_mask.unwrap_or(defaults.attention_mask)),
-            (Column::Special, return_special_tokens_mask),
-            (Column::Offsets, return_offsets_mapping),
+            Some(Column::Ids),
+            return_token_type_ids.unwrap_or(defaults.type_ids).then_some(Column::TypeIds),
+            return_attention_mask.unwrap_or(defaults.attention_mask).then_some(Column::Attention),
+            return_special_tokens_mask.then_some(Column::Special),
+            return_offsets_mapping.then_some(Column::Offsets),
         ];
-        let columns = columns.into_iter().filter(|(_, asked)| *asked).map(|(column, _)| column);
         let call = Call {
             tokenizer: Arc::clone(&self.inner),
             batch: Batch::extract(text, text_pair, is_split_into_words)?,
@@ -320,7 +321,7 @@ impl Tokenizer {
             multiple_of,
             pad,
             kind,
-            columns: columns.collect(),
+            columns,
             length: return_length,
         };
         call.run(py)
@@ -364,7 +365,7 @@ impl Tokenizer {
         skip_special_tokens: bool,
     ) -> PyResult<Vec<String>> {
         let rows = ids::rows(batch)?;
-        if tokenize::Tokenizer::decodes_inline(&rows) {
+        if tokenize::Tokenizer::decodes_inline(&rows, runtime::num_threads) {
             return enter::quick(py, || self.inner.decode_batch(&rows, skip_special_tokens));
         }
         enter::compute(py, |_| self.inner.decode_batch(&rows, skip_special_tokens))

@@ -9,6 +9,7 @@ mod exact;
 #[allow(clippy::cast_possible_truncation, clippy::similar_names)]
 mod fast;
 mod limits;
+mod matrix;
 mod memory;
 mod names;
 mod oniguruma;
@@ -22,8 +23,9 @@ mod truncate;
 
 pub use defaults::Defaults;
 pub use encoding::Encoding;
+pub use matrix::Cell;
 pub use options::{EncodeOptions, Side, Strategy};
-pub use rows::{Cell, Column, Padding, Rows};
+pub use rows::{Column, Padding, Rows};
 pub use source::{Inputs, Source, Text, View};
 pub use tokenizer::{Pad, Tokenizer};
 pub use tokens::Tokens;

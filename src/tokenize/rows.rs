@@ -1,12 +1,6 @@
-use rayon::prelude::*;
-
-use super::memory::ask_for_huge_pages;
+use super::matrix::View;
 use super::options::Side;
 use super::tokens::Tokens;
-use crate::error::{Error, Result};
-
-/// Cells that are worth sharing among threads.
-const SHARED_CELLS: usize = 1 << 17;
 
 /// What a call made of its texts: rows of tokens, in the order of the texts.
 #[derive(Debug, Default)]
@@ -53,29 +47,6 @@ pub enum Column {
     Offsets,
 }
 
-/// A number that matrices are made of: a plain integer, for which zeroed memory is valid.
-pub trait Cell: sealed::Integer + Copy + Send + Sync {
-    fn of(value: u32) -> Self;
-}
-
-mod sealed {
-    pub trait Integer {}
-    impl Integer for i64 {}
-    impl Integer for i32 {}
-}
-
-impl Cell for i64 {
-    fn of(value: u32) -> Self {
-        value.into()
-    }
-}
-
-impl Cell for i32 {
-    fn of(value: u32) -> Self {
-        value.cast_signed()
-    }
-}
-
 impl Padding {
     /// What a column says of padding.
     #[must_use]
@@ -112,12 +83,6 @@ impl Rows {
     /// Index of the text that each row is of, `(B,)`; empty unless windows were asked for.
     pub fn texts(&self) -> impl Iterator<Item = usize> + '_ {
         self.parts.iter().flat_map(|part| part.texts.iter().copied())
-    }
-
-    /// A column as a matrix, `(B, T)`, or `(B, T, 2)` for offsets. Shared among threads in a rayon pool.
-    pub fn matrix<T: Cell>(&self, column: Column, padding: &Padding) -> Result<Vec<T>> {
-        let parts: Vec<View<'_>> = self.parts.iter().map(Part::view).collect();
-        matrix(&parts, column, padding)
     }
 
     /// A column of each row, without padding: its numbers are the caller's to collect.
@@ -173,121 +138,9 @@ impl Rows {
     }
 }
 
-impl Tokens {
-    /// A column as a matrix, `(B, T)`.
-    pub fn matrix<T: Cell>(&self, column: Column, padding: &Padding) -> Result<Vec<T>> {
-        let (special, offsets) = (&[][..], &[][..]);
-        let view = View {
-            ids: &self.ids,
-            type_ids: &self.type_ids,
-            special,
-            offsets,
-            lengths: &self.lengths,
-        };
-        matrix(&[view], column, padding)
-    }
-}
-
-/// Rows, borrowed.
-struct View<'a> {
-    ids: &'a [u32],
-    type_ids: &'a [u32],
-    special: &'a [bool],
-    offsets: &'a [(u32, u32)],
-    lengths: &'a [u32],
-}
-
 impl Part {
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         let Self { ids, type_ids, special, offsets, lengths, .. } = self;
         View { ids, type_ids, special, offsets, lengths }
     }
-}
-
-fn matrix<T: Cell>(parts: &[View<'_>], column: Column, padding: &Padding) -> Result<Vec<T>> {
-    let cells =
-        if column == Column::Offsets { padding.width.checked_mul(2) } else { Some(padding.width) };
-    let rows = parts.iter().map(|part| part.lengths.len()).sum();
-    let size =
-        cells.and_then(|cells| cells.checked_mul(rows)).filter(|&size| size <= Rows::MOST_CELLS);
-    let mut matrix = size.and_then(zeroed).ok_or_else(|| {
-        Error::input("the padded matrix does not fit in memory; encode fewer texts at once")
-    })?;
-    let (Some(width), Some(size)) = (cells.filter(|&width| width > 0), size) else {
-        return Ok(matrix);
-    };
-    let mut rest = &mut matrix[..];
-    let mut tasks = Vec::with_capacity(parts.len());
-    for part in parts {
-        let (own, others) = rest.split_at_mut(part.lengths.len() * width);
-        rest = others;
-        tasks.push((part, own));
-    }
-    if size >= SHARED_CELLS && rayon::current_thread_index().is_some() {
-        tasks.into_par_iter().for_each(|(part, cells)| part.fill(column, padding, cells));
-    } else {
-        for (part, cells) in tasks {
-            part.fill(column, padding, cells);
-        }
-    }
-    Ok(matrix)
-}
-
-impl View<'_> {
-    /// Writes what is not 0 of a column into `cells`, which are.
-    fn fill<T: Cell>(&self, column: Column, padding: &Padding, cells: &mut [T]) {
-        let numbers = if column == Column::Offsets { 2 } else { 1 };
-        let pad = padding.value(column);
-        let mut start = 0;
-        for (row, &length) in cells.chunks_exact_mut(padding.width * numbers).zip(self.lengths) {
-            let span = start..start + length as usize;
-            start = span.end;
-            let (padded, row) = match padding.side {
-                Side::Right => {
-                    let (row, padded) = row.split_at_mut(span.len() * numbers);
-                    (padded, row)
-                }
-                Side::Left => row.split_at_mut(row.len() - span.len() * numbers),
-            };
-            if pad != 0 {
-                padded.fill(T::of(pad));
-            }
-            match column {
-                Column::Ids => copy(row, &self.ids[span], T::of),
-                Column::TypeIds if self.type_ids.is_empty() => {}
-                Column::TypeIds => copy(row, &self.type_ids[span], T::of),
-                Column::Attention => row.fill(T::of(1)),
-                Column::Special => copy(row, &self.special[span], |is| T::of(u32::from(is))),
-                Column::Offsets => {
-                    for (pair, &(start, end)) in row.chunks_exact_mut(2).zip(&self.offsets[span]) {
-                        pair.copy_from_slice(&[T::of(start), T::of(end)]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn copy<T, V: Copy>(row: &mut [T], values: &[V], cell: impl Fn(V) -> T) {
-    for (to, &value) in row.iter_mut().zip(values) {
-        *to = cell(value);
-    }
-}
-
-/// Zeros that the system hands out untouched, so that those nobody writes cost nothing; `None` where there is
-/// no memory, which would otherwise end the process.
-fn zeroed<T: Cell>(count: usize) -> Option<Vec<T>> {
-    if count == 0 {
-        return Some(Vec::new());
-    }
-    let layout = std::alloc::Layout::array::<T>(count).ok()?;
-    #[allow(clippy::same_length_and_capacity)] // as it is allocated
-    // SAFETY: the layout is not empty; a `Cell` is a plain integer, for which zeroed memory is valid, and the
-    // vector gets the pointer, length and capacity of this very allocation of the global allocator.
-    let mut zeros = unsafe {
-        let start = std::alloc::alloc_zeroed(layout).cast::<T>();
-        (!start.is_null()).then(|| Vec::from_raw_parts(start, count, count))
-    }?;
-    ask_for_huge_pages(&mut zeros);
-    Some(zeros)
 }

@@ -19,8 +19,14 @@ use super::tokens::Tokens;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
 
+/// Bytes of text that the calling thread encodes where another one would do it alone: some 50 ms.
+const ALONE_BYTES: usize = 1 << 20;
+
 /// Ids for which decoding stays on its own thread.
 const INLINE_IDS: usize = 4096;
+
+/// As [`ALONE_BYTES`], in ids to decode.
+const ALONE_IDS: usize = 1 << 17;
 
 /// A Hugging Face tokenizer.
 ///
@@ -225,7 +231,8 @@ impl Tokenizer {
         skip_special_tokens: bool,
     ) -> Result<Vec<String>> {
         let decode = |row: &Vec<u32>| self.decode(row, skip_special_tokens);
-        if Self::decodes_inline(rows) || rayon::current_thread_index().is_none() {
+        let threads = rayon::current_num_threads;
+        if rayon::current_thread_index().is_none() || Self::decodes_inline(rows, threads) {
             return rows.iter().map(decode).collect();
         }
         // Made before the tasks start, which would each make it.
@@ -235,16 +242,27 @@ impl Tokenizer {
         rows.par_iter().map(decode).collect()
     }
 
-    /// Whether so many bytes are encoded on the calling thread in any case.
-    #[must_use]
-    pub fn encodes_inline(bytes: usize) -> bool {
-        bytes <= INLINE_BYTES
+    /// Whether texts are best encoded on the calling thread, where a pool has so many threads. It is not long
+    /// before that is done: nothing stops it meanwhile.
+    pub fn encodes_inline<S: Source>(
+        &self,
+        inputs: Inputs<'_, S>,
+        options: EncodeOptions,
+        threads: impl FnOnce() -> usize,
+    ) -> bool {
+        let bytes = inputs.cost();
+        let words = |texts: &[S]| matches!(texts.first().map(Source::view), Some(View::Words(_)));
+        let slow = || {
+            let words = words(inputs.first) || inputs.second.is_some_and(words);
+            self.fast.is_none() || options.offsets || options.overflow || words
+        };
+        bytes <= INLINE_BYTES || (bytes <= ALONE_BYTES && !slow() && threads() == 1)
     }
 
-    /// Whether so many ids are decoded on the calling thread in any case.
-    #[must_use]
-    pub fn decodes_inline(rows: &[Vec<u32>]) -> bool {
-        rows.iter().map(Vec::len).sum::<usize>() <= INLINE_IDS
+    /// Whether so many ids are best decoded on the calling thread, where a pool has so many threads.
+    pub fn decodes_inline(rows: &[Vec<u32>], threads: impl FnOnce() -> usize) -> bool {
+        let ids = rows.iter().map(Vec::len).sum::<usize>();
+        ids <= INLINE_IDS || (ids <= ALONE_IDS && threads() == 1)
     }
 
     fn plan(&self, options: EncodeOptions, pair: bool, words: bool) -> Result<Plan<'_>> {
