@@ -394,3 +394,58 @@ impl Bpe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Merges of any two symbols that are there by then, each into a symbol of its own.
+    fn merges() -> impl Strategy<Value = Bpe> {
+        prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..60)
+            .prop_flat_map(|pairs| (Just(pairs), any::<bool>()))
+            .prop_map(|(chosen, in_order)| {
+                let mut pairs = Pairs::with_capacity(chosen.len());
+                let mut known = vec![97, 98, 99];
+                let mut merged = Vec::new();
+                for (rank, (left, right)) in (0..).zip(chosen) {
+                    // Numbered in the order of the merges, or not.
+                    let id = 300 + if in_order { rank } else { 100 - rank };
+                    pairs.insert(*left.get(&known), *right.get(&known), rank).unwrap();
+                    known.push(id);
+                    merged.push(id);
+                }
+                Bpe { pairs, merged: Merged::new(merged) }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn words_merge_alike_alone_side_by_side_and_in_the_heap(
+            bpe in merges(),
+            words in prop::collection::vec(prop::collection::vec(97..100_u32, 1..SHORT + 1), 0..40),
+        ) {
+            let mut scratch = Scratch::default();
+            let mut expected = Vec::new();
+            for word in &words {
+                let mut alone = Vec::new();
+                scratch.symbols.clone_from(word);
+                bpe.merge(&mut scratch, &mut alone);
+                let mut of_heap = Vec::new();
+                scratch.symbols.clone_from(word);
+                bpe.merge_long(&mut scratch, &mut of_heap);
+                prop_assert_eq!(&alone, &of_heap);
+                expected.push(of_heap);
+            }
+            let mut found = vec![Vec::new(); words.len()];
+            let mut names = 0..words.len();
+            let next = |symbols: &mut Vec<u32>| {
+                let name = names.next()?;
+                symbols.extend(&words[name]);
+                Some(name)
+            };
+            bpe.merge_many(&mut scratch, next, |name, ids| found[name] = ids.to_vec());
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
