@@ -11,7 +11,7 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::hub::ModelFiles;
-use crate::model::{self, Encoder};
+use crate::model::{self, Encoder, Sizes};
 use crate::tokenize::{Defaults, EncodeOptions, Source, Tokenizer, Tokens};
 
 /// Tokens of one batch: enough rows for the matrix kernels to reach their speed, few enough that the
@@ -97,7 +97,7 @@ impl Engine {
     /// [`Error::Stopped`] once `stop` is set.
     pub fn run(&self, tokens: &Tokens, stop: &AtomicBool) -> Result<Outputs> {
         self.check(tokens)?;
-        let width = self.encoder.hidden_size();
+        let width = self.hidden_size();
         let batches = batch::pack(tokens, TOKEN_BUDGET);
         let pooled = batches
             .par_iter()
@@ -142,13 +142,13 @@ impl Engine {
     /// Width of a vector, `H`.
     #[must_use]
     pub fn hidden_size(&self) -> usize {
-        self.encoder.hidden_size()
+        self.encoder.sizes().hidden
     }
 
     /// Most tokens of a text that the model takes; the tokenizer's own limit may be lower.
     #[must_use]
     pub fn max_positions(&self) -> usize {
-        self.encoder.max_positions()
+        self.encoder.sizes().positions
     }
 
     /// How hidden states become one vector.
@@ -180,13 +180,12 @@ impl Engine {
     }
 
     fn run_batch(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let hidden = self.encoder.forward(batch)?; // (N, H)
-        let hidden: Vec<f32> = hidden
-            .to_dtype(DType::F32)
-            .and_then(|x| x.flatten_all())
-            .and_then(|x| x.to_vec1())
-            .map_err(|e| Error::internal(format!("hidden states cannot be read: {e}")))?;
-        Ok(self.pooling.pool(&hidden, self.encoder.hidden_size(), batch, self.normalize))
+        let width = self.hidden_size();
+        let mut pooled = Vec::new();
+        self.encoder.forward(batch, &mut |hidden| {
+            pooled = self.pooling.pool(hidden, width, batch, self.normalize);
+        })?;
+        Ok(pooled)
     }
 
     fn check(&self, tokens: &Tokens) -> Result<()> {
@@ -199,7 +198,7 @@ impl Engine {
                 self.tokenizer.digest()
             )));
         }
-        let (positions, vocab) = (self.encoder.max_positions(), self.encoder.vocab_size());
+        let Sizes { positions, vocab, segments, .. } = self.encoder.sizes();
         for (text, &length) in tokens.lengths.iter().enumerate() {
             if length == 0 {
                 return Err(Error::input(format!(
@@ -212,9 +211,8 @@ impl Engine {
                 )));
             }
         }
-        let types = self.encoder.type_vocab_size();
         for (what, ids, most) in
-            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, types)]
+            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, segments)]
         {
             // Which text, and not which token: those stay out of messages.
             if let Some(at) = ids.iter().position(|&id| id as usize >= most) {

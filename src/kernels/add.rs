@@ -12,6 +12,11 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
+/// `x += y`.
+pub(super) fn add_to(x: &mut [f32], y: &[f32]) {
+    vectorized(Sum { x, y });
+}
+
 struct Add;
 
 impl InplaceOp2 for Add {
@@ -27,7 +32,7 @@ impl InplaceOp2 for Add {
         y_layout: &Layout,
     ) -> Result<()> {
         let (x, y) = (values_mut(x, layout)?, values(y, y_layout)?);
-        vectorized(Sum { x, y });
+        add_to(x, y);
         Ok(())
     }
 }

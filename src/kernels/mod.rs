@@ -14,10 +14,12 @@ mod activation;
 mod add;
 mod norm;
 mod place;
+pub mod plain;
+mod product;
 mod softmax;
 mod vector;
 
-pub use activation::{Activation, bias_activation};
+pub use activation::{Activation, apply, bias_activation};
 pub use add::add;
-pub use norm::{Norm, add_norm};
+pub use norm::{Norm, add_norm, norm};
 pub use softmax::scale_softmax;

@@ -1,7 +1,8 @@
 use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
-use candle_nn::ops::layer_norm;
+use candle_nn::ops::{layer_norm, rms_norm};
 
 use super::place::{is_cpu_f32, values, values_mut};
+use super::plain::NormKind;
 use super::vector::{Loop, vectorized};
 
 /// A layer norm, with the bias of the projection before it.
@@ -25,6 +26,15 @@ pub fn add_norm(x: Tensor, residual: &Tensor, norm: &Norm) -> Result<Tensor> {
     }
     x.inplace_op3(residual, &norm.packed, norm)?;
     Ok(x)
+}
+
+/// A norm of the last dimension, composed of candle's operations. `gain` and `bias` are (H,).
+pub fn norm(x: &Tensor, kind: NormKind, gain: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    match kind {
+        NormKind::Layer => layer_norm(&x, gain, bias, eps),
+        NormKind::Rms => rms_norm(&x, gain, eps)?.broadcast_add(bias),
+    }
 }
 
 fn composed(x: &Tensor, residual: &Tensor, norm: &Norm) -> Result<Tensor> {
@@ -55,6 +65,40 @@ impl InplaceOp3 for Norm {
         }
         vectorized(AddNorm { x, residual, before, gain, bias, eps: self.eps });
         Ok(())
+    }
+}
+
+/// Layer norm of the rows of `x`, in place.
+pub(super) fn layer_norm_rows(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
+    vectorized(Rows { x, gain, bias, eps, centered: true });
+}
+
+/// RMS norm of the rows of `x`, in place.
+pub(super) fn rms_norm_rows(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
+    vectorized(Rows { x, gain, bias, eps, centered: false });
+}
+
+struct Rows<'a> {
+    x: &'a mut [f32],
+    gain: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+    centered: bool,
+}
+
+impl Loop for Rows<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for x in self.x.chunks_exact_mut(self.gain.len()) {
+            if self.centered {
+                normalize(x, self.gain, self.bias, self.eps);
+            } else {
+                let scale = 1.0 / (sum(x, |x| x * x) / x.len() as f32 + self.eps).sqrt();
+                for ((x, g), b) in x.iter_mut().zip(self.gain).zip(self.bias) {
+                    *x = (*x * scale).mul_add(*g, *b);
+                }
+            }
+        }
     }
 }
 

@@ -19,6 +19,11 @@ fn composed(x: &Tensor, scale: f32) -> Result<Tensor> {
     softmax_last_dim(&(x * f64::from(scale))?)
 }
 
+/// `softmax(x * scale)` of rows of `width`, in place.
+pub(super) fn scale_softmax_rows(x: &mut [f32], width: usize, scale: f32) {
+    vectorized(Rows { x, width, scale });
+}
+
 struct ScaleSoftmax {
     scale: f32,
     width: usize,
@@ -31,7 +36,7 @@ impl InplaceOp1 for ScaleSoftmax {
 
     fn cpu_fwd(&self, x: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let x = values_mut(x, layout)?;
-        vectorized(Rows { x, width: self.width, scale: self.scale });
+        scale_softmax_rows(x, self.width, self.scale);
         Ok(())
     }
 }

@@ -1,9 +1,11 @@
-//! Encoders, one architecture a file, forward only.
+//! Encoders, one architecture a file, forward only, each written once for every backend.
 
 mod bert;
+mod config;
 mod encoder;
+mod layer;
 mod table;
-mod weights;
 
-pub use encoder::Encoder;
-pub use table::load;
+pub use config::Bounds;
+pub use encoder::{Architecture, Encoder, Encoding, Sizes};
+pub use table::{architecture, load, model_type};

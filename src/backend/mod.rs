@@ -1,0 +1,18 @@
+//! What encoders and heads are computed with: the operations they need, once on candle's tensors (any device,
+//! any dtype) and once on plain buffers (CPUs, float32).
+
+mod candle;
+mod cpu;
+mod loader;
+mod seam;
+mod weights;
+mod workspace;
+
+pub use candle::Candle;
+pub use cpu::Cpu;
+pub use loader::Loader;
+pub use seam::{Attention, Backend, Dense, Lookup, Relative};
+pub use weights::Weights;
+
+pub use crate::kernels::Activation;
+pub use crate::kernels::plain::{NormKind, NormWeights};
