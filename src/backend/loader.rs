@@ -106,10 +106,9 @@ impl<'w, B: Backend> Loader<'w, B> {
         self.backend.pack(&Dense { weight: Cow::Owned(weight), bias, input, output })
     }
 
-    /// A layer norm. Checkpoints that were converted from TensorFlow call its parts gamma and beta.
+    /// A layer norm.
     pub fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<B::Norm> {
-        let gain = self.norm_part(name, ["weight", "gamma"], width)?;
-        let bias = self.norm_part(name, ["bias", "beta"], width)?;
+        let (gain, bias) = self.norm_values(name, width)?;
         let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: &bias, eps };
         self.backend.norm_of(weights)
     }
@@ -120,6 +119,16 @@ impl<'w, B: Backend> Loader<'w, B> {
         let bias = vec![0.0; width];
         let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: &bias, eps };
         self.backend.norm_of(weights)
+    }
+
+    /// A norm's gain and bias. Checkpoints that were converted from TensorFlow call them gamma and beta.
+    pub fn norm_values(
+        &self,
+        name: &str,
+        width: usize,
+    ) -> Result<(Cow<'w, [f32]>, Cow<'w, [f32]>)> {
+        let gain = self.norm_part(name, ["weight", "gamma"], width)?;
+        Ok((gain, self.norm_part(name, ["bias", "beta"], width)?))
     }
 
     fn norm_part(&self, name: &str, parts: [&str; 2], width: usize) -> Result<Cow<'w, [f32]>> {

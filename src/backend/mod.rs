@@ -3,6 +3,7 @@
 
 mod candle;
 mod cpu;
+mod host;
 mod loader;
 mod seam;
 mod weights;
@@ -10,6 +11,7 @@ mod workspace;
 
 pub use candle::Candle;
 pub use cpu::Cpu;
+pub use host::{normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, Relative};
 pub use weights::Weights;

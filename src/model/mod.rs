@@ -1,9 +1,19 @@
 //! Encoders, one architecture a file, forward only, each written once for every backend.
 
+mod albert;
 mod bert;
 mod config;
+mod deberta;
+mod distilbert;
+mod electra;
 mod encoder;
 mod layer;
+mod modernbert;
+mod mpnet;
+mod nomic;
+mod offset;
+mod roberta;
+mod rotary;
 mod table;
 
 pub use config::Bounds;

@@ -1,7 +1,15 @@
 use candle_core::{DType, Device};
 
+use super::albert::Albert;
 use super::bert::Bert;
+use super::deberta::Deberta;
+use super::distilbert::DistilBert;
+use super::electra::Electra;
 use super::encoder::{Architecture, Encoder, Encoding};
+use super::modernbert::ModernBert;
+use super::mpnet::MpNet;
+use super::nomic::NomicBert;
+use super::roberta::Roberta;
 use crate::backend::{Backend, Candle, Cpu, Loader, Weights};
 use crate::error::{Error, Result};
 use crate::hub::ModelFiles;
@@ -9,8 +17,20 @@ use crate::hub::ModelFiles;
 type Load<B> = fn(&serde_json::Value, &Loader<'_, B>) -> Result<Box<dyn Architecture<B>>>;
 
 /// `model_type` in `config.json` -> constructor.
-fn table<B: Backend>() -> [(&'static str, Load<B>); 1] {
-    [("bert", |config, weights| Ok(Box::new(Bert::load(config, weights)?)))]
+fn table<B: Backend>() -> [(&'static str, Load<B>); 11] {
+    [
+        ("albert", |config, weights| Ok(Box::new(Albert::load(config, weights)?))),
+        ("bert", |config, weights| Ok(Box::new(Bert::load(config, weights)?))),
+        ("camembert", |config, weights| Ok(Box::new(Roberta::load(config, weights)?))),
+        ("deberta-v2", |config, weights| Ok(Box::new(Deberta::load(config, weights)?))),
+        ("distilbert", |config, weights| Ok(Box::new(DistilBert::load(config, weights)?))),
+        ("electra", |config, weights| Ok(Box::new(Electra::load(config, weights)?))),
+        ("modernbert", |config, weights| Ok(Box::new(ModernBert::load(config, weights)?))),
+        ("mpnet", |config, weights| Ok(Box::new(MpNet::load(config, weights)?))),
+        ("nomic_bert", |config, weights| Ok(Box::new(NomicBert::load(config, weights)?))),
+        ("roberta", |config, weights| Ok(Box::new(Roberta::load(config, weights)?))),
+        ("xlm-roberta", |config, weights| Ok(Box::new(Roberta::load(config, weights)?))),
+    ]
 }
 
 /// `model_type` in a model's `config.json`.

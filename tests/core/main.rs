@@ -7,9 +7,11 @@
 
 mod commits;
 mod engine;
+mod hostile;
 mod large;
 mod layers;
 mod local;
 mod models;
+mod parity;
 mod refusals;
 mod stores;

@@ -27,7 +27,11 @@ fn refused(model: &Tiny, said: &str) {
 fn configurations() {
     type Change = (&'static str, Value, &'static str);
     let cases: [Change; 25] = [
-        ("model_type", "llama".into(), "model_type 'llama' is not supported; supported: bert"),
+        (
+            "model_type",
+            "llama".into(),
+            "model_type 'llama' is not supported; supported: albert, bert, camembert, deberta-v2, distilbert, electra, modernbert, mpnet, nomic_bert, roberta, xlm-roberta",
+        ),
         ("model_type", Value::Null, "names no model_type"),
         ("model_type", 5.into(), "names no model_type"),
         ("is_decoder", true.into(), "is_decoder is true"),

@@ -1,0 +1,133 @@
+//! Every architecture on every backend, against what transformers makes of the same seeded checkpoints
+//! (`tests/data/make_tiny_models.py`).
+
+use std::fs;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device};
+use legato::Tokens;
+use legato::backend::{Backend, Candle, Cpu, Weights};
+use legato::batch::pack;
+use legato::model::{self, Encoder, Encoding};
+use safetensors::Dtype;
+use serde_json::Value;
+
+use crate::models::{Raw, Tensors, furthest, parse};
+
+/// The largest difference that there may be.
+const TOLERANCE: f32 = 1e-5;
+
+/// Token budgets: every text alone, some together, all together.
+const BUDGETS: [usize; 3] = [1, 40, 1 << 20];
+
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let all = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-models");
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 18, "models are missing: {folders:?}");
+    folders
+}
+
+pub(crate) fn config(folder: &std::path::Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap()
+}
+
+pub(crate) fn tensors(folder: &std::path::Path, name: &str) -> Tensors {
+    parse(&fs::read(folder.join(name)).unwrap())
+}
+
+fn integers(raw: &Raw) -> Vec<u32> {
+    assert_eq!(raw.dtype, Dtype::I64);
+    let wide = raw.data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+    wide.map(|n| u32::try_from(n).unwrap()).collect()
+}
+
+/// The texts of a model's folder.
+pub(crate) fn tokens(expected: &Tensors) -> Tokens {
+    Tokens {
+        ids: integers(&expected["input_ids"]),
+        type_ids: integers(&expected["type_ids"]),
+        lengths: integers(&expected["lengths"]),
+        ..Tokens::default()
+    }
+}
+
+fn encoder<B: Backend>(folder: &std::path::Path, backend: B) -> Box<dyn Encoder> {
+    let data = fs::read(folder.join("model.safetensors")).unwrap();
+    let weights = Weights::parse("test", &data).unwrap();
+    let model = model::architecture(&config(folder), &weights, &backend)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    Box::new(Encoding { backend, model })
+}
+
+/// Hidden states in the order of the texts, (N, H).
+fn hidden(encoder: &dyn Encoder, tokens: &Tokens, budget: usize) -> Vec<f32> {
+    let width = encoder.sizes().hidden;
+    let mut texts: Vec<Vec<f32>> = vec![Vec::new(); tokens.len()];
+    for batch in pack(tokens, budget) {
+        let read = &mut |all: &[f32]| {
+            let mut rest = all;
+            for (&text, &length) in batch.order.iter().zip(&batch.lengths) {
+                let (rows, after) = rest.split_at(length * width);
+                texts[text] = rows.to_vec();
+                rest = after;
+            }
+            assert!(rest.is_empty());
+        };
+        encoder.forward(&batch, read).unwrap();
+    }
+    texts.concat()
+}
+
+#[test]
+fn hidden_states_are_those_of_transformers() {
+    for folder in folders() {
+        let expected = tensors(&folder, "expected.safetensors");
+        let tokens = tokens(&expected);
+        let wanted = expected["hidden"].floats();
+        let encoders = [
+            ("cpu", encoder(&folder, Cpu::default())),
+            ("candle", encoder(&folder, Candle::new(&Device::Cpu, DType::F32))),
+        ];
+        for (backend, encoder) in &encoders {
+            for budget in BUDGETS {
+                let found = hidden(encoder.as_ref(), &tokens, budget);
+                let difference = furthest(&found, &wanted);
+                let name = folder.file_name().unwrap().display();
+                assert!(difference <= TOLERANCE, "{name} on {backend}, {budget}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_does_not_depend_on_its_company() {
+    for folder in folders() {
+        let expected = tensors(&folder, "expected.safetensors");
+        let tokens = tokens(&expected);
+        let encoder = encoder(&folder, Cpu::default());
+        let width = encoder.sizes().hidden;
+        let together = hidden(encoder.as_ref(), &tokens, 1 << 20);
+        // The same texts backwards, twice over, in batches of another size.
+        let (mut ends, mut end) = (Vec::new(), 0);
+        for &length in &tokens.lengths {
+            ends.push(end..end + length as usize);
+            end += length as usize;
+        }
+        let order: Vec<usize> = (0..tokens.len()).rev().chain((0..tokens.len()).rev()).collect();
+        let pick = |of: &[u32]| -> Vec<u32> {
+            order.iter().flat_map(|&text| of[ends[text].clone()].to_vec()).collect()
+        };
+        let mixed = Tokens {
+            ids: pick(&tokens.ids),
+            type_ids: pick(&tokens.type_ids),
+            lengths: order.iter().map(|&text| tokens.lengths[text]).collect(),
+            ..Tokens::default()
+        };
+        let found = hidden(encoder.as_ref(), &mixed, 60);
+        let rows = |text: usize| &together[ends[text].start * width..ends[text].end * width];
+        let wanted: Vec<f32> = order.iter().flat_map(|&text| rows(text).to_vec()).collect();
+        assert!(furthest(&found, &wanted) <= TOLERANCE, "{}", folder.display());
+    }
+}
