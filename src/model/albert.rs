@@ -144,8 +144,4 @@ impl<B: Backend> Architecture<B> for Albert<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -111,8 +111,4 @@ impl<B: Backend> Architecture<B> for Bert<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -88,7 +88,7 @@ impl Shape {
 }
 
 /// An activation by the name that a config has for it.
-pub(super) fn activation(field: &str, name: &str) -> Result<Activation, String> {
+pub fn activation(field: &str, name: &str) -> Result<Activation, String> {
     Activation::from_name(name).ok_or_else(|| {
         let known: Vec<&str> = Activation::names().collect();
         format!("{field} '{name}' is not supported; supported: {}", known.join(", "))

@@ -371,8 +371,4 @@ impl<B: Backend> Architecture<B> for Deberta<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

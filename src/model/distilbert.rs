@@ -101,8 +101,4 @@ impl<B: Backend> Architecture<B> for DistilBert<B> {
             positions: self.max_positions,
         }
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -116,8 +116,4 @@ impl<B: Backend> Architecture<B> for Electra<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -26,9 +26,6 @@ pub trait Architecture<B: Backend>: Send + Sync + Debug {
 
     /// What it takes and gives.
     fn sizes(&self) -> Sizes;
-
-    /// The word embeddings, `(V, E)`, to which a masked-language-model head may be tied.
-    fn words(&self) -> &B::Table;
 }
 
 /// An encoder on the backend that it was loaded into.

@@ -16,6 +16,6 @@ mod roberta;
 mod rotary;
 mod table;
 
-pub use config::Bounds;
+pub use config::{Bounds, activation};
 pub use encoder::{Architecture, Encoder, Encoding, Sizes};
 pub use table::{architecture, load, model_type};

@@ -235,8 +235,4 @@ impl<B: Backend> Architecture<B> for ModernBert<B> {
             positions: self.max_positions,
         }
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -162,8 +162,4 @@ impl<B: Backend> Architecture<B> for MpNet<B> {
             positions: self.max_positions,
         }
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

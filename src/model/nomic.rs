@@ -248,8 +248,4 @@ impl<B: Backend> Architecture<B> for NomicBert<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

@@ -116,8 +116,4 @@ impl<B: Backend> Architecture<B> for Roberta<B> {
     fn sizes(&self) -> Sizes {
         self.sizes
     }
-
-    fn words(&self) -> &B::Table {
-        &self.words
-    }
 }

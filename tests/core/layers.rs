@@ -47,7 +47,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("parquet", &["format"]),
     ("arrow_array", &["format"]),
     ("arrow_schema", &["format"]),
-    ("candle_core", &["backend", "device", "engine", "kernels", "model"]),
+    ("candle_core", &["backend", "device", "engine", "head", "kernels", "model"]),
     ("candle_nn", &["kernels"]),
     ("gemm", &["kernels"]),
     ("safetensors", &["backend", "format", "hub"]),

@@ -7,6 +7,7 @@
 
 mod commits;
 mod engine;
+mod heads;
 mod hostile;
 mod large;
 mod layers;

@@ -265,10 +265,13 @@ def seeded(shape: torch.Size, name: str) -> torch.Tensor:
 def make(case: Case, suffix: str, config: Any) -> Any:
     """Return a model with seeded weights: the same encoder under every head."""
     model = getattr(transformers, f"{case.architecture}{suffix}")(config).eval()
-    prefix = f"{model.base_model_prefix}."
+    # The encoder first: a head's matrix that is tied to it has two names.
+    named = {id(value): name for name, value in reversed(list(model.named_parameters()))}
+    named |= {id(value): name for name, value in model.base_model.named_parameters()}
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = seeded(parameter.shape, name.removeprefix(prefix))
+        for parameter in model.parameters():
+            name = named[id(parameter)]
+            noise = seeded(parameter.shape, name)
             is_norm = parameter.ndim == 1 and name.endswith("weight")
             scale = 0.1 if name.endswith("bias") else 0.25
             parameter.copy_(1 + 0.1 * noise if is_norm else scale * noise)
