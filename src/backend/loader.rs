@@ -5,6 +5,9 @@ use super::weights::Weights;
 use crate::error::Result;
 use crate::kernels::plain::{NormKind, NormWeights};
 
+/// Numbers of a checkpoint, or made of them.
+type Values<'w> = Cow<'w, [f32]>;
+
 /// Loads the layers of a model, whose names share a prefix, into a backend.
 #[derive(Debug)]
 pub struct Loader<'w, B> {
@@ -53,7 +56,7 @@ impl<'w, B: Backend> Loader<'w, B> {
     }
 
     /// The numbers of a tensor.
-    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Cow<'w, [f32]>> {
+    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'w>> {
         self.weights.get(&[&format!("{}{name}", self.prefix)], shape)
     }
 
@@ -65,10 +68,8 @@ impl<'w, B: Backend> Loader<'w, B> {
     /// A linear layer's weight and, where it has one, its bias.
     pub fn dense(&self, name: &str, input: usize, output: usize, bias: bool) -> Result<Dense<'w>> {
         let weight = self.values(&format!("{name}.weight"), &[output, input])?;
-        let bias = match bias {
-            true => Some(self.values(&format!("{name}.bias"), &[output])?),
-            false => None,
-        };
+        let values = || self.values(&format!("{name}.bias"), &[output]);
+        let bias = bias.then(values).transpose()?;
         Ok(Dense { weight, bias, input, output })
     }
 
@@ -122,16 +123,12 @@ impl<'w, B: Backend> Loader<'w, B> {
     }
 
     /// A norm's gain and bias. Checkpoints that were converted from TensorFlow call them gamma and beta.
-    pub fn norm_values(
-        &self,
-        name: &str,
-        width: usize,
-    ) -> Result<(Cow<'w, [f32]>, Cow<'w, [f32]>)> {
+    pub fn norm_values(&self, name: &str, width: usize) -> Result<(Values<'w>, Values<'w>)> {
         let gain = self.norm_part(name, ["weight", "gamma"], width)?;
         Ok((gain, self.norm_part(name, ["bias", "beta"], width)?))
     }
 
-    fn norm_part(&self, name: &str, parts: [&str; 2], width: usize) -> Result<Cow<'w, [f32]>> {
+    fn norm_part(&self, name: &str, parts: [&str; 2], width: usize) -> Result<Values<'w>> {
         let [new, old] = parts.map(|part| format!("{}{name}.{part}", self.prefix));
         self.weights.get(&[&new, &old], &[width])
     }

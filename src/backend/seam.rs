@@ -153,7 +153,7 @@ pub enum Relative<'a, B: Backend> {
     },
 }
 
-impl<'a, B: Backend> Attention<'a, B> {
+impl<B: Backend> Attention<'_, B> {
     /// Plain attention, scaled by the root of a head's width.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a head is far narrower than 2^24

@@ -115,6 +115,9 @@ fn first_tokens(batch: &Batch) -> Vec<u32> {
     batch.lengths.iter().map(begin).collect()
 }
 
+/// The last layer, and its width.
+type Output<B> = (<B as Backend>::Linear, usize);
+
 /// A head's tensors in a checkpoint.
 struct Names<'l, 'w, B: Backend> {
     family: &'static Family,
@@ -153,7 +156,7 @@ impl<B: Backend> Names<'_, '_, B> {
         self.weights.backend().pack(&self.weights.dense(name, input, output, bias)?)
     }
 
-    fn labels(&self, name: &str, count: usize) -> Result<(B::Linear, usize)> {
+    fn labels(&self, name: &str, count: usize) -> Result<Output<B>> {
         Bounds::LABELS.check("number of labels", count).map_err(|reason| self.bad(reason))?;
         Ok((self.linear(name, self.hidden, count)?, count))
     }
@@ -179,13 +182,14 @@ impl<B: Backend> Names<'_, '_, B> {
         let eps = eps.map_or(EPS, |eps| eps as f32);
         let has_bias =
             ["bias", "beta"].iter().any(|part| self.weights.has(&format!("{name}.{part}")));
-        match has_bias {
-            true => self.weights.layer_norm(name, width, eps),
-            false => self.weights.layer_norm_without_bias(name, width, eps),
+        if has_bias {
+            self.weights.layer_norm(name, width, eps)
+        } else {
+            self.weights.layer_norm_without_bias(name, width, eps)
         }
     }
 
-    fn masked(&self) -> Result<(Transform<B>, (B::Linear, usize))> {
+    fn masked(&self) -> Result<(Transform<B>, Output<B>)> {
         let has = |masked: &&Masked| self.weights.has(&format!("{}.weight", masked.dense.name));
         let masked = self.family.masked.iter().find(has).unwrap_or(&self.family.masked[0]);
         let size = |field: &str| self.config[field].as_u64().and_then(|n| usize::try_from(n).ok());

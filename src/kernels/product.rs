@@ -29,25 +29,27 @@ fn covered(rows: usize, columns: usize, stride: usize, len: usize) -> bool {
 /// # Panics
 /// Where a view is larger than its slice, or the shapes do not fit: a defect of the caller.
 pub(super) fn product(out: ViewMut<'_>, a: View<'_>, b: View<'_>, accumulate: bool) {
-    let (m, k, a_row, a_column) = oriented(&a);
-    let (k_b, n, b_row, b_column) = oriented(&b);
-    assert!((m, k, n) == (out.rows, k_b, out.columns), "shapes of a product");
+    let ViewMut { data, rows, columns, stride } = out;
+    let (a_rows, inner, a_row, a_column) = oriented(&a);
+    let (b_rows, b_columns, b_row, b_column) = oriented(&b);
+    let fit = (a_rows, inner, b_columns) == (rows, b_rows, columns);
+    assert!(fit, "shapes of a product");
     assert!(covered(a.rows, a.columns, a.stride, a.data.len()), "left side of a product");
     assert!(covered(b.rows, b.columns, b.stride, b.data.len()), "right side of a product");
-    assert!(covered(out.rows, out.columns, out.stride, out.data.len()), "result of a product");
-    if m == 0 || n == 0 {
+    assert!(covered(rows, columns, stride, data.len()), "result of a product");
+    if rows == 0 || columns == 0 {
         return;
     }
     // SAFETY: each view was checked to lie within its slice, and `out` is borrowed mutably, so it
     // overlaps neither side; strides are those of the views.
     unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            out.data.as_mut_ptr(),
+            rows,
+            columns,
+            inner,
+            data.as_mut_ptr(),
             1,
-            out.stride.cast_signed(),
+            stride.cast_signed(),
             accumulate,
             a.data.as_ptr(),
             a_column,

@@ -96,10 +96,10 @@ pub fn activation(field: &str, name: &str) -> Result<Activation, String> {
 }
 
 pub(super) fn encoder_only(is_decoder: bool) -> Result<(), String> {
-    match is_decoder {
-        true => Err("config.json: is_decoder is true; encoders are supported".to_owned()),
-        false => Ok(()),
+    if is_decoder {
+        return Err("config.json: is_decoder is true; encoders are supported".to_owned());
     }
+    Ok(())
 }
 
 pub(super) fn absolute_positions(position_embedding_type: &str) -> Result<(), String> {

@@ -100,10 +100,8 @@ impl Config {
         };
         shape.check(&BERT_NAMES)?;
         Bounds::WIDTH.check("embedding_size", self.embedding_size())?;
-        let positions = match self.position_biased_input {
-            true => Bounds::POSITIONS,
-            false => Bounds::COMPUTED_POSITIONS,
-        };
+        let positions =
+            if self.position_biased_input { Bounds::POSITIONS } else { Bounds::COMPUTED_POSITIONS };
         positions.check("max_position_embeddings", self.max_position_embeddings)?;
         if self.type_vocab_size > 0 {
             Bounds::SEGMENTS.check("type_vocab_size", self.type_vocab_size)?;
@@ -289,9 +287,10 @@ fn positions_met<B: Backend>(
         let (gain, bias) = encoder.norm_values("LayerNorm", hidden)?;
         normalized(&mut relative, &gain, &bias, eps);
     }
-    let (key, query) = match config.share_att_key {
-        true => ("key_proj", "query_proj"),
-        false => ("pos_key_proj", "pos_query_proj"),
+    let (key, query) = if config.share_att_key {
+        ("key_proj", "query_proj")
+    } else {
+        ("pos_key_proj", "pos_query_proj")
     };
     let layer = |i: usize| -> Result<Positions<B>> {
         let at = encoder.at("layer").at(i).at("attention.self");

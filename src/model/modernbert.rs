@@ -178,9 +178,10 @@ impl<B: Backend> ModernBert<B> {
 }
 
 fn norm<B: Backend>(at: &Loader<'_, B>, name: &str, config: &Config) -> Result<B::Norm> {
-    match config.norm_bias {
-        true => at.layer_norm(name, config.hidden_size, config.norm_eps),
-        false => at.layer_norm_without_bias(name, config.hidden_size, config.norm_eps),
+    if config.norm_bias {
+        at.layer_norm(name, config.hidden_size, config.norm_eps)
+    } else {
+        at.layer_norm_without_bias(name, config.hidden_size, config.norm_eps)
     }
 }
 

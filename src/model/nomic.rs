@@ -14,6 +14,8 @@ use crate::batch::Batch;
 use crate::error::Result;
 
 /// Fields as transformers writes them; the aliases are the remote code's, which took them from GPT-2.
+// Flags that must have their usual values, as the remote code names them.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Deserialize)]
 struct Config {
     vocab_size: usize,
@@ -209,12 +211,11 @@ impl<B: Backend> Layer<B> {
             at.stacked(parts, input, output, bias)
         };
         Ok(Self {
-            qkv: match at.has("attn.Wqkv.weight") {
-                true => linear("attn.Wqkv", hidden, 3 * hidden)?,
-                false => {
-                    let parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-                    stacked(&parts, hidden, hidden)?
-                }
+            qkv: if at.has("attn.Wqkv.weight") {
+                linear("attn.Wqkv", hidden, 3 * hidden)?
+            } else {
+                let parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+                stacked(&parts, hidden, hidden)?
             },
             attended: linear(names.attended, hidden, hidden)?,
             attended_norm: at.layer_norm(names.attended_norm, hidden, eps)?,

@@ -83,6 +83,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Case<'a> = (Epilogue<'a>, Box<dyn Fn(f32, usize, usize) -> f32 + 'a>);
+
     proptest! {
         #[test]
         fn as_sums(m in 1usize..9, k in 1usize..40, n in 1usize..40, seed in -8.0f32..8.0) {
@@ -93,7 +95,6 @@ mod tests {
                 (wave(m * k, 0.7), wave(n * k, 0.3), wave(n, 0.9), wave(m * n, 0.2));
             let packed = Packed::pack(&w, n, k);
             let sum = |i: usize, j: usize| -> f32 { (0..k).map(|p| x[i * k + p] * w[j * k + p]).sum() };
-            type Case<'a> = (Epilogue<'a>, Box<dyn Fn(f32, usize, usize) -> f32 + 'a>);
             let cases: [Case<'_>; 5] = [
                 (Epilogue::None, Box::new(|s, _, _| s)),
                 (Epilogue::Bias(&bias), Box::new(|s, _, j| s + bias[j])),
