@@ -12,12 +12,15 @@
 
 mod activation;
 mod add;
+pub mod cpu;
+mod function;
 mod norm;
 mod place;
 mod softmax;
 mod vector;
 
-pub use activation::{Activation, bias_activation};
+pub use activation::bias_activation;
 pub use add::add;
+pub use function::Activation;
 pub use norm::{Norm, add_norm};
 pub use softmax::scale_softmax;
