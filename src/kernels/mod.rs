@@ -16,6 +16,7 @@ pub mod cpu;
 mod function;
 mod norm;
 mod place;
+mod reduce;
 mod softmax;
 mod vector;
 

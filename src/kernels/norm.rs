@@ -2,6 +2,7 @@ use candle_core::{CpuStorage, InplaceOp3, Layout, Result, Tensor, bail};
 use candle_nn::ops::layer_norm;
 
 use super::place::{is_cpu_f32, values, values_mut};
+use super::reduce::sum;
 use super::vector::{Loop, vectorized};
 
 /// A layer norm, with the bias of the projection before it.
@@ -89,21 +90,6 @@ fn normalize(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
     for ((x, g), b) in x.iter_mut().zip(gain).zip(bias) {
         *x = ((*x - mean) * scale).mul_add(*g, *b);
     }
-}
-
-/// Sums in lanes: float addition in one chain would neither vectorize nor be as exact.
-#[inline(always)]
-pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    const LANES: usize = 32;
-    let mut lanes = [0.0f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f(x);
-        }
-    }
-    lanes.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

@@ -243,12 +243,12 @@ pub(super) fn reference(x: Rows, weight: &[f32], epilogue: &Epilogue, out: &mut 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::super::function::Activation;
     use super::*;
     use proptest::prelude::*;
 
-    pub(crate) fn wave(len: usize, seed: f32) -> Vec<f32> {
+    pub(in super::super) fn wave(len: usize, seed: f32) -> Vec<f32> {
         (0..len).map(|i| (seed + i as f32 * 0.73).sin()).collect()
     }
 

@@ -68,6 +68,10 @@ impl Isa {
         }
     }
 
+    pub(super) fn set(self) -> Set {
+        self.0
+    }
+
     pub(super) fn run<W: Work>(self, work: W) -> W::Output {
         match self.0 {
             Set::Portable => work.run::<Portable>(),

@@ -8,8 +8,9 @@ pub(super) trait Lanes: Copy {
     type F32: Copy;
     /// Numbers in a vector.
     const WIDTH: usize;
-    /// Rows of a tile: with three vectors a row, so many accumulators and their operands fit the registers.
+    /// Rows of a tile, and vectors in each, at most three: their sums and operands fit the registers.
     const TILE_ROWS: usize;
+    const TILE_VECTORS: usize;
 
     unsafe fn zero() -> Self::F32;
     unsafe fn load(from: *const f32) -> Self::F32;
@@ -32,6 +33,7 @@ impl Lanes for Portable {
     type F32 = [f32; 4];
     const WIDTH: usize = 4;
     const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
     unsafe fn zero() -> Self::F32 {

@@ -16,6 +16,7 @@ impl Lanes for Neon {
     type F32 = float32x4_t;
     const WIDTH: usize = 4;
     const TILE_ROWS: usize = 8;
+    const TILE_VECTORS: usize = 3;
 
     #[inline(always)]
     unsafe fn zero() -> float32x4_t {

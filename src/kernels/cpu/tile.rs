@@ -2,9 +2,6 @@
 
 use super::lanes::Lanes;
 
-/// Vectors in a row of a tile.
-const TILE_VECTORS: usize = 3;
-
 /// `c = a b` or `c += a b`, for `a` (rows, depth), `b` (depth, columns) and `c` (rows, columns), row-major with
 /// strides counted in numbers. `columns` is a multiple of the vector's width.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +54,7 @@ unsafe fn row_of_tiles<L: Lanes>(of: &Product) {
     let mut part = *of;
     let mut column = 0;
     while column < of.columns {
-        let vectors = ((of.columns - column) / L::WIDTH).clamp(1, TILE_VECTORS);
+        let vectors = ((of.columns - column) / L::WIDTH).clamp(1, L::TILE_VECTORS);
         // SAFETY: `column` is below `of.columns`, which is a multiple of the width.
         unsafe {
             part.b = of.b.add(column);
@@ -65,7 +62,8 @@ unsafe fn row_of_tiles<L: Lanes>(of: &Product) {
             match vectors {
                 1 => by_rows::<L, 1>(&part),
                 2 => by_rows::<L, 2>(&part),
-                _ => by_rows::<L, 3>(&part),
+                _ if L::TILE_VECTORS >= 3 => by_rows::<L, 3>(&part),
+                _ => {}
             }
         }
         part.prefetch_lines = 0;

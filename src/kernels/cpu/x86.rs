@@ -20,7 +20,8 @@ pub(super) struct Avx512;
 impl Lanes for Avx2 {
     type F32 = __m256;
     const WIDTH: usize = 8;
-    const TILE_ROWS: usize = 4;
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
     unsafe fn zero() -> __m256 {
@@ -66,6 +67,7 @@ impl Lanes for Avx512 {
     type F32 = __m512;
     const WIDTH: usize = 16;
     const TILE_ROWS: usize = 8;
+    const TILE_VECTORS: usize = 3;
 
     #[inline(always)]
     unsafe fn zero() -> __m512 {
