@@ -2,11 +2,10 @@ use std::borrow::Cow;
 
 use candle_core::{D, DType, Device, IndexOp, Tensor};
 
-use super::seam::{Attention, Backend, Dense, Lookup, Relative};
+use super::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
 use crate::batch::{Batch, Run};
 use crate::error::{Error, Result};
-use crate::kernels::plain::{NormKind, NormWeights};
-use crate::kernels::{self, Activation, scale_softmax};
+use crate::kernels::{self, Activation, NormKind, scale_softmax};
 
 /// Candle's tensors: any device, any dtype.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub struct Linear {
 pub struct Norm {
     kind: NormKind,
     gain: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     eps: f32,
 }
 
@@ -79,7 +78,7 @@ impl Backend for Candle {
     fn norm_of(&self, NormWeights { kind, gain, bias, eps }: NormWeights<'_>) -> Result<Norm> {
         laid_out(|| {
             let part = |values: &[f32]| self.tensor(values, &[values.len()]);
-            Ok(Norm { kind, gain: part(gain)?, bias: part(bias)?, eps })
+            Ok(Norm { kind, gain: part(gain)?, bias: bias.map(part).transpose()?, eps })
         })
     }
 
@@ -201,7 +200,7 @@ impl Backend for Candle {
 
 impl Norm {
     fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        kernels::norm(x, self.kind, &self.gain, &self.bias, self.eps)
+        kernels::norm(x, self.kind, &self.gain, self.bias.as_ref(), self.eps)
     }
 }
 

@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::seam::{Attention, Backend, Dense, Lookup, Relative};
+use super::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
 use super::workspace::{Buffer, Workspace};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::kernels::Activation;
-use crate::kernels::plain::{self, Epilogue, NormKind, NormWeights, Packed};
+use crate::kernels::cpu::{self, Epilogue, PackedF32, RowsMut};
+use crate::kernels::{Activation, NormKind, plain};
 
 /// Float32 on a CPU: plain buffers that are used again, weights packed at load.
 #[derive(Debug, Default)]
@@ -34,16 +34,16 @@ pub struct Rows {
 #[derive(Debug)]
 pub struct Linear {
     weight: Weight,
-    bias: Option<Vec<f32>>,
-    /// What stands in for a bias where only an activation is to be applied.
-    zeros: Vec<f32>,
+    /// Zeros where the checkpoint has none.
+    bias: Vec<f32>,
+    has_bias: bool,
     output: usize,
 }
 
 /// A linear layer's numbers; the place for quantized ones.
 #[derive(Debug)]
 enum Weight {
-    F32(Packed),
+    F32(PackedF32),
 }
 
 /// Rows of constants.
@@ -58,13 +58,64 @@ pub struct Table {
 pub struct Norm {
     kind: NormKind,
     gain: Vec<f32>,
-    bias: Vec<f32>,
+    bias: Option<Vec<f32>>,
     eps: f32,
 }
 
 impl Pass<'_> {
     fn rows(&self, count: usize, width: usize) -> Rows {
         Rows { data: self.workspace.take(count * width), width }
+    }
+
+    /// Turns queries and keys by the angles of their positions.
+    fn rotate(&self, qkv: &mut Rows, angles: &Table) -> Result<()> {
+        let (head, wide) = (angles.width, qkv.width);
+        let (count, mut start) = (angles.values.len() / head.max(1), 0);
+        let all = cpu::Rows::dense(&angles.values, count, head)?;
+        for &length in &self.batch.lengths {
+            let here = all.range(0..length)?;
+            let (cos, sin) = (here.columns(0..head / 2)?, here.columns(head / 2..head)?);
+            let text = &mut qkv.data[start * wide..][..length * wide];
+            let both = RowsMut::new(text, length, wide / 3 * 2, wide)?;
+            cpu::rotate(cos, sin, head, both)?;
+            start += length;
+        }
+        Ok(())
+    }
+
+    fn attend(&self, qkv: &Rows, options: &Attention<'_, Cpu>, out: &mut Rows) -> Result<()> {
+        let (hidden, all, mut start) = (out.width, qkv.view()?, 0);
+        let mut workspace = self.workspace.attention.lock().unwrap_or_else(PoisonError::into_inner);
+        for &length in &self.batch.lengths {
+            let text = all.range(start..start + length)?;
+            let part = |which: usize| text.columns(which * hidden..(which + 1) * hidden);
+            let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+            let Attention { heads, scale, window, .. } = *options;
+            let target = &mut out.data[start * hidden..][..length * hidden];
+            let target = RowsMut::dense(target, length, hidden)?;
+            cpu::Attention { q, k, v, heads, scale, bias: None, window }
+                .run(&mut workspace, target)?;
+            start += length;
+        }
+        Ok(())
+    }
+
+    fn attend_relative(&self, qkv: &Rows, options: &Attention<'_, Cpu>, out: &mut Rows) {
+        let attention = plain::Attention {
+            heads: options.heads,
+            scale: options.scale,
+            window: options.window,
+            relative: relative(&options.relative),
+        };
+        let (hidden, wide, mut start) = (out.width, qkv.width, 0);
+        let longest = self.batch.lengths.iter().max().copied().unwrap_or(0);
+        let mut scratch = self.workspace.take(plain::scores_len(&attention, longest));
+        for &length in &self.batch.lengths {
+            let text = &qkv.data[start * wide..][..length * wide];
+            let target = &mut out.data[start * hidden..][..length * hidden];
+            plain::attend(text, length, &attention, target, &mut scratch);
+            start += length;
+        }
     }
 }
 
@@ -80,20 +131,34 @@ impl Rows {
     fn count(&self) -> usize {
         self.data.len() / self.width.max(1)
     }
+
+    fn view(&self) -> Result<cpu::Rows<'_>> {
+        cpu::Rows::dense(&self.data, self.count(), self.width)
+    }
+
+    fn view_mut(&mut self) -> Result<RowsMut<'_>> {
+        let (count, width) = (self.count(), self.width);
+        RowsMut::dense(&mut self.data, count, width)
+    }
 }
 
 impl Linear {
-    fn product(&self, x: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    fn product(&self, pass: &Pass<'_>, x: &Rows, epilogue: &Epilogue<'_>) -> Result<Rows> {
+        let mut out = pass.rows(x.count(), self.output);
         match &self.weight {
-            Weight::F32(packed) => plain::matmul(x, packed, epilogue, out),
+            Weight::F32(packed) => cpu::matmul(x.view()?, packed, epilogue, out.view_mut()?)?,
         }
+        Ok(out)
     }
 }
 
 impl Norm {
-    fn apply(&self, x: &mut [f32]) {
-        let Self { kind, gain, bias, eps } = self;
-        plain::normalize(x, NormWeights { kind: *kind, gain, bias, eps: *eps });
+    fn view(&self) -> cpu::Norm<'_> {
+        let (gain, eps) = (&self.gain[..], self.eps);
+        match self.kind {
+            NormKind::Layer => cpu::Norm::Layer { gain, bias: self.bias.as_deref(), eps },
+            NormKind::Rms => cpu::Norm::Rms { gain, eps },
+        }
     }
 }
 
@@ -105,10 +170,11 @@ impl Backend for Cpu {
     type Norm = Norm;
 
     fn pack(&self, layer: &Dense<'_>) -> Result<Linear> {
-        let bias = layer.bias.as_ref().map(|bias| bias.to_vec());
-        let zeros = if bias.is_some() { Vec::new() } else { vec![0.0; layer.output] };
-        let weight = Weight::F32(Packed::pack(&layer.weight, layer.output, layer.input));
-        Ok(Linear { weight, bias, zeros, output: layer.output })
+        let has_bias = layer.bias.is_some();
+        let bias =
+            layer.bias.as_ref().map_or_else(|| vec![0.0; layer.output], |bias| bias.to_vec());
+        let weight = Weight::F32(PackedF32::pack(&layer.weight, layer.output, layer.input)?);
+        Ok(Linear { weight, bias, has_bias, output: layer.output })
     }
 
     fn table(&self, values: Cow<'_, [f32]>, width: usize) -> Result<Table> {
@@ -117,7 +183,7 @@ impl Backend for Cpu {
 
     fn norm_of(&self, weights: NormWeights<'_>) -> Result<Norm> {
         let NormWeights { kind, gain, bias, eps } = weights;
-        Ok(Norm { kind, gain: gain.to_vec(), bias: bias.to_vec(), eps })
+        Ok(Norm { kind, gain: gain.to_vec(), bias: bias.map(<[f32]>::to_vec), eps })
     }
 
     fn pass<'a>(&'a self, batch: &'a Batch) -> Result<Pass<'a>> {
@@ -132,33 +198,27 @@ impl Backend for Cpu {
             plain::gather_add(&table.values, width, ids, *offset as usize, i == 0, &mut x.data);
         }
         if let Some(norm) = norm {
-            norm.apply(&mut x.data);
+            cpu::norm_in_place(norm.view(), x.view_mut()?)?;
         }
         Ok(x)
     }
 
     fn linear(pass: &Pass<'_>, x: &Rows, layer: &Linear, activation: Activation) -> Result<Rows> {
-        let mut out = pass.rows(x.count(), layer.output);
-        let epilogue = match (&layer.bias, activation) {
-            (None, Activation::Identity) => Epilogue::None,
-            (Some(bias), Activation::Identity) => Epilogue::Bias(bias),
-            (bias, activation) => {
-                Epilogue::BiasActivation(bias.as_ref().unwrap_or(&layer.zeros), activation)
-            }
+        let epilogue = match (layer.has_bias, activation) {
+            (false, Activation::Identity) => Epilogue::None,
+            (true, Activation::Identity) => Epilogue::Bias(&layer.bias),
+            (_, activation) => Epilogue::Activation(&layer.bias, activation),
         };
-        layer.product(&x.data, epilogue, &mut out.data);
-        Ok(out)
+        layer.product(pass, x, &epilogue)
     }
 
-    fn linear_add(_: &Pass<'_>, x: &Rows, layer: &Linear, mut residual: Rows) -> Result<Rows> {
-        layer.product(&x.data, Epilogue::Accumulate(layer.bias.as_deref()), &mut residual.data);
-        Ok(residual)
+    fn linear_add(pass: &Pass<'_>, x: &Rows, layer: &Linear, residual: Rows) -> Result<Rows> {
+        layer.product(pass, x, &Epilogue::Residual(&layer.bias, residual.view()?))
     }
 
     fn norm(pass: &Pass<'_>, x: &Rows, norm: &Norm) -> Result<Rows> {
         let mut out = pass.rows(x.count(), x.width);
-        out.data.copy_from_slice(&x.data);
-        norm.apply(&mut out.data);
+        cpu::norm(norm.view(), x.view()?, out.view_mut()?)?;
         Ok(out)
     }
 
@@ -170,32 +230,18 @@ impl Backend for Cpu {
         norm: &Norm,
     ) -> Result<Rows> {
         let mut x = Self::linear_add(pass, x, layer, residual)?;
-        norm.apply(&mut x.data);
+        cpu::norm_in_place(norm.view(), x.view_mut()?)?;
         Ok(x)
     }
 
     fn attention(pass: &Pass<'_>, mut qkv: Rows, options: &Attention<'_, Self>) -> Result<Rows> {
-        let (hidden, wide) = (qkv.width / 3, qkv.width);
         if let Some(angles) = options.rotary {
-            let columns = 0..2 * hidden;
-            let positions = &pass.batch.positions;
-            plain::rotate(&mut qkv.data, wide, columns, angles.width, &angles.values, positions);
+            pass.rotate(&mut qkv, angles)?;
         }
-        let attention = plain::Attention {
-            heads: options.heads,
-            scale: options.scale,
-            window: options.window,
-            relative: relative(&options.relative),
-        };
-        let mut out = pass.rows(qkv.count(), hidden);
-        let longest = pass.batch.lengths.iter().max().copied().unwrap_or(0);
-        let mut scratch = pass.workspace.take(plain::scores_len(&attention, longest));
-        let mut start = 0;
-        for &length in &pass.batch.lengths {
-            let text = &qkv.data[start * wide..][..length * wide];
-            let target = &mut out.data[start * hidden..][..length * hidden];
-            plain::attend(text, length, &attention, target, &mut scratch);
-            start += length;
+        let mut out = pass.rows(qkv.count(), qkv.width / 3);
+        match options.relative {
+            Relative::None => pass.attend(&qkv, options, &mut out)?,
+            _ => pass.attend_relative(&qkv, options, &mut out),
         }
         Ok(out)
     }
@@ -203,12 +249,15 @@ impl Backend for Cpu {
     fn gate(pass: &Pass<'_>, x: &Rows, activation: Activation) -> Result<Rows> {
         let width = x.width / 2;
         let mut out = pass.rows(x.count(), width);
-        plain::gate(&x.data, width, activation, &mut out.data);
+        let (left, right) = (x.view()?.columns(0..width)?, x.view()?.columns(width..2 * width)?);
+        cpu::gated(activation, left, right, out.view_mut()?)?;
         Ok(out)
     }
 
     fn add(_: &Pass<'_>, mut x: Rows, y: &Rows) -> Result<Rows> {
-        plain::add(&mut x.data, &y.data);
+        for (x, y) in x.data.iter_mut().zip(y.data.iter()) {
+            *x += y;
+        }
         Ok(x)
     }
 

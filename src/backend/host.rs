@@ -1,5 +1,7 @@
 use super::seam::Dense;
-use crate::kernels::plain::{self, Epilogue, NormKind, NormWeights, Packed};
+use crate::error::Result;
+use crate::kernels::cpu::{Norm, RowsMut, norm_in_place};
+use crate::kernels::plain::{self, Epilogue, Packed};
 
 /// `x W + b` of constants, computed while a model is loaded.
 #[must_use]
@@ -12,6 +14,8 @@ pub fn projected(x: &[f32], layer: &Dense<'_>) -> Vec<f32> {
 }
 
 /// Layer norm of constants, in place.
-pub fn normalized(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
-    plain::normalize(x, NormWeights { kind: NormKind::Layer, gain, bias, eps });
+pub fn normalized(x: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) -> Result<()> {
+    let count = x.len() / gain.len().max(1);
+    let rows = RowsMut::dense(x, count, gain.len())?;
+    norm_in_place(Norm::Layer { gain, bias: Some(bias), eps }, rows)
 }

@@ -1,9 +1,9 @@
 use std::borrow::Cow;
 
-use super::seam::{Backend, Dense};
+use super::seam::{Backend, Dense, NormWeights};
 use super::weights::Weights;
 use crate::error::Result;
-use crate::kernels::plain::{NormKind, NormWeights};
+use crate::kernels::NormKind;
 
 /// Numbers of a checkpoint, or made of them.
 type Values<'w> = Cow<'w, [f32]>;
@@ -110,15 +110,14 @@ impl<'w, B: Backend> Loader<'w, B> {
     /// A layer norm.
     pub fn layer_norm(&self, name: &str, width: usize, eps: f32) -> Result<B::Norm> {
         let (gain, bias) = self.norm_values(name, width)?;
-        let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: &bias, eps };
+        let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: Some(&bias), eps };
         self.backend.norm_of(weights)
     }
 
     /// A layer norm that has a gain only.
     pub fn layer_norm_without_bias(&self, name: &str, width: usize, eps: f32) -> Result<B::Norm> {
         let gain = self.norm_part(name, ["weight", "gamma"], width)?;
-        let bias = vec![0.0; width];
-        let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: &bias, eps };
+        let weights = NormWeights { kind: NormKind::Layer, gain: &gain, bias: None, eps };
         self.backend.norm_of(weights)
     }
 

@@ -13,8 +13,7 @@ pub use candle::Candle;
 pub use cpu::Cpu;
 pub use host::{normalized, projected};
 pub use loader::Loader;
-pub use seam::{Attention, Backend, Dense, Lookup, Relative};
+pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
 pub use weights::Weights;
 
-pub use crate::kernels::Activation;
-pub use crate::kernels::plain::{NormKind, NormWeights};
+pub use crate::kernels::{Activation, NormKind};

@@ -3,8 +3,7 @@ use std::fmt::Debug;
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::kernels::Activation;
-use crate::kernels::plain::NormWeights;
+use crate::kernels::{Activation, NormKind};
 
 /// The operations of encoders, over rows: one row a token, texts flat behind each other, `(N, width)`.
 ///
@@ -95,6 +94,15 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
 
     /// Hands all numbers of `x` to `read`, in float32, row after row.
     fn read(pass: &Self::Pass<'_>, x: &Self::Rows, read: &mut dyn FnMut(&[f32])) -> Result<()>;
+}
+
+/// A norm as a checkpoint has it.
+#[derive(Debug, Clone, Copy)]
+pub struct NormWeights<'a> {
+    pub kind: NormKind,
+    pub gain: &'a [f32],
+    pub bias: Option<&'a [f32]>,
+    pub eps: f32,
 }
 
 /// A linear layer as a checkpoint has it.

@@ -1,6 +1,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kernels::cpu;
+
 /// Numbers that a workspace keeps between batches: those of the batches that the engine makes. What a huge text
 /// took beyond goes back to the system.
 const KEPT: usize = 16 << 20;
@@ -11,6 +13,8 @@ const KEPT: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     free: Mutex<Vec<Vec<f32>>>,
+    /// Attention's own memory.
+    pub(super) attention: Mutex<cpu::Workspace>,
 }
 
 impl Workspace {
@@ -37,6 +41,7 @@ impl Workspace {
         let total: usize = free.iter().map(Vec::len).sum();
         if total > KEPT {
             free.clear();
+            *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = cpu::Workspace::new();
         }
     }
 }

@@ -12,14 +12,18 @@
 
 mod activation;
 mod add;
+pub mod cpu;
+mod function;
 mod norm;
 mod place;
 pub mod plain;
 mod product;
+mod reduce;
 mod softmax;
 mod vector;
 
-pub use activation::{Activation, apply, bias_activation};
+pub use activation::{apply, bias_activation};
 pub use add::add;
-pub use norm::{Norm, add_norm, norm};
+pub use function::Activation;
+pub use norm::{NormKind, norm};
 pub use softmax::scale_softmax;

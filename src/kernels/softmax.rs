@@ -1,8 +1,8 @@
 use candle_core::{CpuStorage, D, InplaceOp1, Layout, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::norm::sum;
 use super::place::{is_cpu_f32, values_mut};
+use super::reduce::{largest, sum};
 use super::vector::{Loop, exp, vectorized};
 
 /// `softmax(x * scale)` over the last dimension. Uses up `x`.
@@ -61,21 +61,6 @@ impl Loop for Rows<'_> {
             }
         }
     }
-}
-
-/// The largest number, in lanes, as [`sum`].
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    lanes.iter().fold(rest, |most, &x| most.max(x))
 }
 
 #[cfg(test)]

@@ -285,7 +285,7 @@ fn positions_met<B: Backend>(
     let mut relative = encoder.values("rel_embeddings.weight", &[2 * span, hidden])?.into_owned();
     if config.norm_rel_ebd.to_lowercase().split('|').any(|norm| norm.trim() == "layer_norm") {
         let (gain, bias) = encoder.norm_values("LayerNorm", hidden)?;
-        normalized(&mut relative, &gain, &bias, eps);
+        normalized(&mut relative, &gain, &bias, eps)?;
     }
     let (key, query) = if config.share_att_key {
         ("key_proj", "query_proj")

@@ -1,5 +1,3 @@
-use std::ops::Range;
-
 /// `out += table[rows + offset]`, row by row; with `fresh`, `out =`.
 pub fn gather_add(
     table: &[f32],
@@ -57,29 +55,5 @@ pub fn unfold(x: &[f32], width: usize, kernel: usize, lengths: &[usize], out: &m
             }
         }
         start += length;
-    }
-}
-
-/// Turns the pairs `(i, i + D/2)` of every head by the angle of the row's position.
-///
-/// `x` lies in rows of `stride`, of which `columns` hold heads of `2 * half`; `angles` (P, 2 half) holds a
-/// position's cosines, then its sines.
-pub fn rotate(
-    x: &mut [f32],
-    stride: usize,
-    columns: Range<usize>,
-    head: usize,
-    angles: &[f32],
-    positions: &[u32],
-) {
-    let half = head / 2;
-    for (row, &position) in x.chunks_exact_mut(stride).zip(positions) {
-        let (cos, sin) = angles[position as usize * head..][..head].split_at(half);
-        for head in row[columns.clone()].chunks_exact_mut(head) {
-            let (low, high) = head.split_at_mut(half);
-            for (((low, high), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                (*low, *high) = (*low * c - *high * s, *high * c + *low * s);
-            }
-        }
     }
 }
