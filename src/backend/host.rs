@@ -1,16 +1,16 @@
 use super::seam::Dense;
 use crate::error::Result;
-use crate::kernels::cpu::{Norm, RowsMut, norm_in_place};
-use crate::kernels::plain::{self, Epilogue, Packed};
+use crate::kernels::cpu::{Epilogue, Norm, PackedF32, Rows, RowsMut, matmul, norm_in_place};
 
 /// `x W + b` of constants, computed while a model is loaded.
-#[must_use]
-pub fn projected(x: &[f32], layer: &Dense<'_>) -> Vec<f32> {
-    let packed = Packed::pack(&layer.weight, layer.output, layer.input);
-    let mut out = vec![0.0; x.len() / layer.input.max(1) * layer.output];
+pub fn projected(x: &[f32], layer: &Dense<'_>) -> Result<Vec<f32>> {
+    let rows = x.len() / layer.input.max(1);
+    let packed = PackedF32::pack(&layer.weight, layer.output, layer.input)?;
+    let mut out = vec![0.0; rows * layer.output];
     let epilogue = layer.bias.as_deref().map_or(Epilogue::None, Epilogue::Bias);
-    plain::matmul(x, &packed, epilogue, &mut out);
-    out
+    let target = RowsMut::dense(&mut out, rows, layer.output)?;
+    matmul(Rows::dense(x, rows, layer.input)?, &packed, &epilogue, target)?;
+    Ok(out)
 }
 
 /// Layer norm of constants, in place.

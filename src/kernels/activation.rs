@@ -29,11 +29,6 @@ pub fn apply(x: Tensor, activation: Activation) -> Result<Tensor> {
     }
 }
 
-/// `x = activation(x + bias)` for rows of `bias.len()`.
-pub(super) fn activate(x: &mut [f32], bias: &[f32], activation: Activation) {
-    vectorized(Each { x, bias, activation });
-}
-
 impl InplaceOp2 for Activation {
     fn name(&self) -> &'static str {
         "bias-activation"
@@ -47,7 +42,7 @@ impl InplaceOp2 for Activation {
         bias_layout: &Layout,
     ) -> Result<()> {
         let (x, bias) = (values_mut(x, layout)?, values(bias, bias_layout)?);
-        activate(x, bias, *self);
+        vectorized(Each { x, bias, activation: *self });
         Ok(())
     }
 }

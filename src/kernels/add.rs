@@ -12,11 +12,6 @@ pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
-/// `x += y`.
-pub(super) fn add_to(x: &mut [f32], y: &[f32]) {
-    vectorized(Sum { x, y });
-}
-
 struct Add;
 
 impl InplaceOp2 for Add {
@@ -32,7 +27,7 @@ impl InplaceOp2 for Add {
         y_layout: &Layout,
     ) -> Result<()> {
         let (x, y) = (values_mut(x, layout)?, values(y, y_layout)?);
-        add_to(x, y);
+        vectorized(Sum { x, y });
         Ok(())
     }
 }

@@ -298,7 +298,7 @@ fn positions_met<B: Backend>(
             if !config.attends(kind) {
                 return Ok(None);
             }
-            let rows = projected(&relative, &at.dense(name, hidden, hidden, true)?);
+            let rows = projected(&relative, &at.dense(name, hidden, hidden, true)?)?;
             at.backend().table(Cow::Owned(rows), hidden).map(Some)
         };
         Ok(Positions { keys: side("c2p", key)?, queries: side("p2c", query)? })

@@ -340,7 +340,7 @@ def write(name: str, case: Case) -> None:
             sizes.pop(size, None)
     sizes.setdefault("pad_token_id", case.pad)
     config = getattr(transformers, f"{case.architecture}Config")(**sizes)
-    config._attn_implementation = "eager"  # noqa: SLF001
+    config._attn_implementation = "eager"
     config.architectures = [f"{case.architecture}Model"]
     write_config(folder, case, config)
     made_by = {"made_by": f"torch {version('torch')}, transformers {version('transformers')}"}
@@ -386,7 +386,9 @@ def write_head(
     tensors = saved(model)
     head = {name: value for name, value in tensors.items() if name.removeprefix(prefix) not in base}
     head["expected/logits"] = logits
-    save_file({name: value.contiguous() for name, value in head.items()}, folder / f"{task}.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in head.items()}, folder / f"{task}.safetensors"
+    )
     print(f"  {task}: {', '.join(f'{name} {tuple(value.shape)}' for name, value in head.items())}")
 
 
