@@ -37,8 +37,9 @@ pub(super) fn largest(x: &[f32]) -> f32 {
 
 /// One number of all lanes, by halves: one after the other, they would wait for each other 32 times.
 #[inline(always)]
-fn halve(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut count = LANES / 2;
+pub(super) fn halve<const N: usize>(mut lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    const { assert!(N.is_power_of_two()) };
+    let mut count = N / 2;
     while count > 0 {
         let (low, high) = lanes.split_at_mut(count);
         for (a, b) in low.iter_mut().zip(high.iter()).take(count) {
