@@ -57,8 +57,8 @@ mod x86 {
         let times = |each: f64| (OPERATIONS / 12.0 / each) as usize;
         let mut all: Vec<Contender> = Vec::new();
         if has!("avx2") && has!("fma") {
-            // SAFETY (here and below): the features are there.
             let run = move |_| {
+                // SAFETY: the features are there.
                 black_box(unsafe { fma256(times(16.0)) });
             };
             all.push(("avx2 f32".into(), Box::new(run)));

@@ -7,25 +7,45 @@ const LANES: usize = 32;
 pub(super) fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|&x| f(x)).sum();
+    for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane = f(x);
+    }
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
             *lane += f(x);
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    halve(lanes, |a, b| a + b)
 }
 
-/// The largest number, in lanes, as [`sum`].
+/// The largest number. NaN is passed over.
 #[inline(always)]
 pub(super) fn largest(x: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |most, &x| most.max(x));
+    for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane = larger(*lane, x);
+    }
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x > *lane { x } else { *lane };
+            *lane = larger(*lane, x);
         }
     }
-    lanes.iter().fold(rest, |most, &x| most.max(x))
+    halve(lanes, larger)
+}
+
+/// One number of all lanes, by halves: one after the other, they would wait for each other 32 times.
+#[inline(always)]
+pub(super) fn halve<const N: usize>(mut lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    const { assert!(N.is_power_of_two()) };
+    let mut count = N / 2;
+    while count > 0 {
+        let (low, high) = lanes.split_at_mut(count);
+        for (a, b) in low.iter_mut().zip(high.iter()).take(count) {
+            *a = f(*a, *b);
+        }
+        count /= 2;
+    }
+    lanes[0]
 }

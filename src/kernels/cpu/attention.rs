@@ -1,6 +1,6 @@
 //! Attention of one text, without padding.
 
-use super::super::reduce::{largest, sum};
+use super::super::reduce::halve;
 use super::super::vector::exp;
 use super::aligned::Aligned;
 use super::f32::PANEL;
@@ -23,6 +23,7 @@ pub struct Attention<'a> {
     pub k: Rows<'a>,
     pub v: Rows<'a>,
     pub heads: usize,
+    /// Positive.
     pub scale: f32,
     /// Added to the scores: (heads, T, T).
     pub bias: Option<&'a [f32]>,
@@ -64,14 +65,15 @@ impl Attention<'_> {
         if same
             && (out.rows(), out.width()) == (rows, width)
             && self.heads > 0
+            && self.scale > 0.0
             && width.is_multiple_of(self.heads)
             && self.bias.is_none_or(|bias| scores == Some(bias.len()))
         {
             return Ok(());
         }
         Err(Error::internal(format!(
-            "attention: {} heads of {rows} rows of {width} numbers, and other inputs do not fit",
-            self.heads
+            "attention: {} heads, scale {}, and inputs that do not fit {rows} rows of {width} numbers",
+            self.heads, self.scale
         )))
     }
 }
@@ -126,7 +128,7 @@ impl Work for Run<'_> {
         let (values, rest) = rest.split_at_mut(plan.tokens * plan.lanes);
         let (scores, results) = rest.split_at_mut(plan.block * plan.scores);
         for head in 0..of.heads {
-            pack_keys(&of, &plan, head, keys);
+            pack_keys::<L>(&of, &plan, head, keys);
             pack_values(&of, &plan, head, values);
             for first in (0..plan.tokens).step_by(plan.block) {
                 let mut block = Block {
@@ -144,21 +146,36 @@ impl Work for Run<'_> {
     }
 }
 
-/// The scaled keys of a head, transposed, in panels as a packed weight's.
+/// The keys of a head, transposed, in panels as a packed weight's.
 #[inline(always)]
-fn pack_keys(of: &Attention, plan: &Plan, head: usize, keys: &mut [f32]) {
+fn pack_keys<L: Lanes>(of: &Attention, plan: &Plan, head: usize, keys: &mut [f32]) {
     for first in (0..plan.tokens).step_by(PANEL) {
         let used = (plan.tokens - first).min(PANEL);
         let width = used.next_multiple_of(16);
         let panel = &mut keys[first * plan.width..][..width * plan.width];
-        for column in 0..used {
-            let key = &of.k.row(first + column)[head * plan.width..][..plan.width];
-            for (to, k) in panel[column..].iter_mut().step_by(width).zip(key) {
-                *to = k * of.scale;
+        let squares = if plan.width.is_multiple_of(8) { used - used % 8 } else { 0 };
+        for column in (0..squares).step_by(8) {
+            let key = (first + column) * of.k.stride() + head * plan.width;
+            for depth in (0..plan.width).step_by(8) {
+                let to = panel[depth * width + column..].as_mut_ptr();
+                // SAFETY: eight keys have eight numbers from here on, and eight rows of the panel room for them.
+                unsafe {
+                    L::transpose(of.k.pointer().add(key + depth), of.k.stride(), to, width);
+                }
             }
         }
-        for row in panel.chunks_exact_mut(width) {
-            row[used..].fill(0.0);
+        for column in squares..used {
+            let key = &of.k.row(first + column)[head * plan.width..][..plan.width];
+            for (to, k) in panel[column..].iter_mut().step_by(width).zip(key) {
+                *to = *k;
+            }
+        }
+        if used < width {
+            for row in panel.chunks_exact_mut(width) {
+                for x in &mut row[used..] {
+                    *x = 0.0;
+                }
+            }
         }
     }
 }
@@ -168,8 +185,15 @@ fn pack_keys(of: &Attention, plan: &Plan, head: usize, keys: &mut [f32]) {
 fn pack_values(of: &Attention, plan: &Plan, head: usize, values: &mut [f32]) {
     for (row, to) in values.chunks_exact_mut(plan.lanes.max(1)).take(plan.tokens).enumerate() {
         let value = &of.v.row(row)[head * plan.width..][..plan.width];
-        to[..plan.width].copy_from_slice(value);
-        to[plan.width..].fill(0.0);
+        let (to, _) = to.as_chunks_mut::<16>();
+        let (whole, rest) = value.as_chunks::<16>();
+        for (to, whole) in to.iter_mut().zip(whole) {
+            *to = *whole;
+        }
+        if let Some(last) = to.get_mut(whole.len()) {
+            *last = [0.0; 16];
+            last[..rest.len()].copy_from_slice(rest);
+        }
     }
 }
 
@@ -262,22 +286,49 @@ impl Block<'_> {
         let token = self.first + row;
         let (from, to) = self.seen(token);
         let scores = &mut self.scores[row * self.plan.scores..][..self.plan.scores];
-        scores[low..from].fill(0.0);
-        scores[to..high].fill(0.0);
-        let scores = &mut scores[from..to];
-        if let Some(bias) = self.of.bias {
+        // Whole vectors: what a token does not see among them becomes the least of all.
+        let (start, end) = (from - from % 16, to.next_multiple_of(16));
+        scores[start..from].iter_mut().for_each(|x| *x = f32::NEG_INFINITY);
+        scores[to..end].iter_mut().for_each(|x| *x = f32::NEG_INFINITY);
+        let total = if let Some(bias) = self.of.bias {
             let tokens = self.plan.tokens;
             let bias = &bias[(self.head * tokens + token) * tokens..][from..to];
-            for (x, b) in scores.iter_mut().zip(bias) {
-                *x += b;
+            for (x, b) in scores[from..to].iter_mut().zip(bias) {
+                *x = *x * self.of.scale + b;
             }
+            exponentials(&mut scores[start..end], 1.0)
+        } else {
+            exponentials(&mut scores[start..end], self.of.scale)
+        };
+        if self.of.window.is_some() {
+            scores[low..from].fill(0.0);
+            scores[to..high].fill(0.0);
         }
-        let most = largest(scores);
-        for x in scores.iter_mut() {
-            *x = exp(*x - most);
-        }
-        1.0 / sum(scores, |x| x)
+        1.0 / total
     }
+}
+
+/// `e^(scale x)` of each number, over the largest of these; returns their sum. The length is a multiple of 16,
+/// and the scale positive.
+#[inline(always)]
+fn exponentials(x: &mut [f32], scale: f32) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (x, _) = x.as_chunks_mut::<16>();
+    let mut most = [f32::NEG_INFINITY; 16];
+    for x in x.iter() {
+        for (most, x) in most.iter_mut().zip(x) {
+            *most = larger(*most, *x);
+        }
+    }
+    let most = halve(most, larger);
+    let mut total = [0.0f32; 16];
+    for x in x {
+        for (total, x) in total.iter_mut().zip(x) {
+            *x = exp((*x - most) * scale);
+            *total += *x;
+        }
+    }
+    halve(total, |a, b| a + b)
 }
 
 #[cfg(test)]
@@ -351,6 +402,7 @@ mod tests {
         assert!(run(&good, 3).is_err());
         assert!(run(&Attention { heads: 0, ..good }, 4).is_err());
         assert!(run(&Attention { heads: 4, ..good }, 4).is_err());
+        assert!(run(&Attention { scale: f32::NAN, ..good }, 4).is_err());
         assert!(run(&Attention { bias: Some(&data), ..good }, 4).is_err());
         assert!(run(&Attention { k: m.range(0..3).unwrap(), ..good }, 4).is_err());
     }

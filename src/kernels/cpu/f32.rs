@@ -41,23 +41,8 @@ impl PackedF32 {
         let len = outputs.checked_next_multiple_of(16).and_then(|n| n.checked_mul(inputs));
         let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
         let mut this = Self { panels: Aligned::zeros(len)?, outputs, inputs };
-        for first in (0..outputs).step_by(PANEL) {
-            this.pack_panel(weight, first);
-        }
+        Isa::best().run(Pack { weight, to: &mut this });
         Ok(this)
-    }
-
-    fn pack_panel(&mut self, weight: &[f32], first: usize) {
-        let (inputs, width) = (self.inputs, self.panel_width(first));
-        let columns = (self.outputs - first).min(PANEL);
-        let panel = &mut self.panels[first * inputs..][..width * inputs];
-        for (column, weights) in
-            weight[first * inputs..].chunks_exact(inputs).take(columns).enumerate()
-        {
-            for (row, &w) in panel.chunks_exact_mut(width).zip(weights) {
-                row[column] = w;
-            }
-        }
     }
 
     pub fn outputs(&self) -> usize {
@@ -83,6 +68,42 @@ impl PackedF32 {
             self.panels[first * self.inputs + input * self.panel_width(first) + output - first]
         };
         (0..self.outputs * self.inputs).map(|i| at(i / self.inputs, i % self.inputs)).collect()
+    }
+}
+
+struct Pack<'a> {
+    weight: &'a [f32],
+    to: &'a mut PackedF32,
+}
+
+impl Work for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let (outputs, inputs) = (self.to.outputs, self.to.inputs);
+        let whole = inputs - inputs % 8;
+        for first in (0..outputs).step_by(PANEL) {
+            let width = self.to.panel_width(first);
+            let columns = (outputs - first).min(PANEL);
+            let squares = columns - columns % 8;
+            let weights = &self.weight[first * inputs..][..columns * inputs];
+            let panel = &mut self.to.panels[first * inputs..][..width * inputs];
+            for column in (0..squares).step_by(8) {
+                for input in (0..whole).step_by(8) {
+                    let from = weights[column * inputs + input..].as_ptr();
+                    let to = panel[input * width + column..].as_mut_ptr();
+                    // SAFETY: both hold eight rows of eight numbers from here on.
+                    unsafe { L::transpose(from, inputs, to, width) };
+                }
+            }
+            for (column, weights) in weights.chunks_exact(inputs).enumerate() {
+                let done = if column < squares { whole } else { 0 };
+                for (input, w) in weights.iter().enumerate().skip(done) {
+                    panel[input * width + column] = *w;
+                }
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::epilogue::Epilogue;
 use super::f32::{PANEL, check_columns};
 use super::isa::{Isa, Work};
 use super::lanes::Lanes;
-use super::quantize::Quantized;
+use super::quantize::{Quantized, range, rounded};
 use super::tile_i8::{GROUP, ProductI8, TILE_ROWS};
 use super::view::RowsMut;
 use crate::error::{Error, Result};
@@ -33,10 +33,7 @@ impl PackedI8 {
         check(weight.len(), outputs, inputs)?;
         let mut numbers = vec![0i8; weight.len()];
         let mut scales = vec![0.0f32; outputs];
-        let rows = weight.chunks_exact(inputs).zip(numbers.chunks_exact_mut(inputs));
-        for ((weights, numbers), scale) in rows.zip(&mut scales) {
-            *scale = quantize_output(weights, numbers)?;
-        }
+        Isa::best().run(Quantize { weight, inputs, numbers: &mut numbers, scales: &mut scales })?;
         Self::pack(&numbers, &scales, outputs, inputs)
     }
 
@@ -113,18 +110,40 @@ fn check(len: usize, outputs: usize, inputs: usize) -> Result<()> {
     Ok(())
 }
 
+struct Quantize<'a> {
+    weight: &'a [f32],
+    inputs: usize,
+    numbers: &'a mut [i8],
+    scales: &'a mut [f32],
+}
+
+impl Work for Quantize<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> Result<()> {
+        let numbers = self.numbers.chunks_exact_mut(self.inputs);
+        let rows = self.weight.chunks_exact(self.inputs).zip(numbers);
+        for ((weights, numbers), scale) in rows.zip(self.scales) {
+            *scale = quantize_output(weights, numbers)?;
+        }
+        Ok(())
+    }
+}
+
 /// One output's numbers from -127 to 127, and their scale.
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation)]
 fn quantize_output(weights: &[f32], numbers: &mut [i8]) -> Result<f32> {
-    let largest = weights.iter().fold(0.0f32, |most, w| most.max(w.abs()));
-    // `max` passes over NaN.
-    if !largest.is_finite() || weights.iter().any(|w| w.is_nan()) {
+    let (low, high, finite) = range(weights);
+    if !finite {
         return Err(Error::input("a weight that is not finite cannot be quantized; use float32"));
     }
-    // The smallest normal number: the quotient of anything below it would not be finite.
-    let scale = (largest / 127.0).max(f32::MIN_POSITIVE);
+    // The smallest normal number: the inverse of anything below it would not be finite.
+    let scale = (high.max(-low) / 127.0).max(f32::MIN_POSITIVE);
+    let inverse = 1.0 / scale;
     for (number, w) in numbers.iter_mut().zip(weights) {
-        *number = (w / scale).round_ties_even() as i8;
+        *number = rounded((w * inverse).clamp(-127.0, 127.0)) as i8;
     }
     Ok(scale)
 }

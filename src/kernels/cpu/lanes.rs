@@ -21,6 +21,16 @@ pub(super) trait Lanes: Copy {
     unsafe fn mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// Asks for the cache line of `from`, which need not be valid, in the second-level cache.
     unsafe fn prefetch(from: *const f32);
+    /// Transposes a square of eight rows of eight numbers; strides count numbers.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for row in 0..8 {
+            for column in 0..8 {
+                // SAFETY: the caller's squares are valid.
+                unsafe { *to.add(column * to_stride + row) = *from.add(row * stride + column) };
+            }
+        }
+    }
     /// [`super::tile::product`], compiled for this instruction set once, not at each of its callers.
     unsafe fn product(of: &super::tile::Product);
 }

@@ -95,16 +95,20 @@ fn quantize_row(x: &[f32], numbers: &mut [u8]) -> (f32, i32) {
     let inverse = 1.0 / scale;
     let zero = (-low * inverse).round_ties_even().clamp(0.0, 255.0);
     for (number, x) in numbers.iter_mut().zip(x) {
-        // Adding 1.5 * 2^23 rounds to an integer in the low bits.
-        let rounded = x.mul_add(inverse, zero).clamp(0.0, 255.0) + 12_582_912.0;
-        *number = rounded.to_bits() as u8;
+        *number = rounded(x.mul_add(inverse, zero).clamp(0.0, 255.0)) as u8;
     }
     (scale, zero as i32)
 }
 
+/// The nearest integer, in the low bits: what adding 1.5 * 2^23 leaves there, for less than 2^22.
+#[inline(always)]
+pub(super) fn rounded(x: f32) -> u32 {
+    (x + 12_582_912.0).to_bits()
+}
+
 /// The smallest and the largest of the numbers and zero, and whether all are finite.
 #[inline(always)]
-fn range(x: &[f32]) -> (f32, f32, bool) {
+pub(super) fn range(x: &[f32]) -> (f32, f32, bool) {
     const LANES: usize = 32;
     let (mut low, mut high, mut sum) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
     let mut take = |chunk: &[f32]| {
