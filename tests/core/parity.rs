@@ -2,7 +2,7 @@
 //! (`tests/data/make_tiny_models.py`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use legato::Tokens;
@@ -29,11 +29,11 @@ pub(crate) fn folders() -> Vec<PathBuf> {
     folders
 }
 
-pub(crate) fn config(folder: &std::path::Path) -> Value {
+pub(crate) fn config(folder: &Path) -> Value {
     serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap()
 }
 
-pub(crate) fn tensors(folder: &std::path::Path, name: &str) -> Tensors {
+pub(crate) fn tensors(folder: &Path, name: &str) -> Tensors {
     parse(&fs::read(folder.join(name)).unwrap())
 }
 
@@ -53,10 +53,14 @@ pub(crate) fn tokens(expected: &Tensors) -> Tokens {
     }
 }
 
-fn encoder<B: Backend>(folder: &std::path::Path, backend: B) -> Box<dyn Encoder> {
+fn encoder<B: Backend>(folder: &Path, backend: B) -> Box<dyn Encoder> {
+    encoder_of(folder, &config(folder), backend)
+}
+
+fn encoder_of<B: Backend>(folder: &Path, config: &Value, backend: B) -> Box<dyn Encoder> {
     let data = fs::read(folder.join("model.safetensors")).unwrap();
     let weights = Weights::parse("test", &data).unwrap();
-    let model = model::architecture(&config(folder), &weights, &backend)
+    let model = model::architecture(config, &weights, &backend)
         .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     Box::new(Encoding { backend, model })
 }
@@ -129,5 +133,43 @@ fn a_text_does_not_depend_on_its_company() {
         let rows = |text: usize| &together[ends[text].start * width..ends[text].end * width];
         let wanted: Vec<f32> = order.iter().flat_map(|&text| rows(text).to_vec()).collect();
         assert!(furthest(&found, &wanted) <= TOLERANCE, "{}", folder.display());
+    }
+}
+
+/// Without this, an option could be ignored and parity would hold all the same.
+#[test]
+fn options_change_what_comes_out() {
+    let cases: [(&str, &str, Value); 19] = [
+        ("bert", "hidden_act", "relu".into()),
+        ("bert", "layer_norm_eps", 0.1.into()),
+        ("bert", "num_attention_heads", 4.into()),
+        ("roberta", "pad_token_id", 2.into()),
+        ("camembert", "pad_token_id", 4.into()),
+        ("distilbert", "activation", "relu".into()),
+        ("distilbert", "n_heads", 4.into()),
+        ("albert", "num_hidden_layers", 3.into()),
+        ("albert", "inner_group_num", 1.into()),
+        ("electra", "hidden_act", "silu".into()),
+        ("deberta-v3", "max_relative_positions", 50.into()),
+        ("deberta-v3", "norm_rel_ebd", "none".into()),
+        ("deberta-v3", "pos_att_type", "c2p".into()),
+        ("deberta-v2", "conv_act", "tanh".into()),
+        ("modernbert", "local_attention", 8.into()),
+        ("modernbert", "global_attn_every_n_layers", 2.into()),
+        ("modernbert", "global_rope_theta", 10_000.0.into()),
+        ("modernbert", "local_rope_theta", 160_000.0.into()),
+        ("nomic-remote", "rotary_emb_base", 1000.0.into()),
+    ];
+    let all = folders();
+    for (name, field, value) in cases {
+        let folder = all.iter().find(|folder| folder.ends_with(name)).unwrap();
+        let expected = tensors(folder, "expected.safetensors");
+        let mut other = config(folder);
+        assert_ne!(other[field], value);
+        other[field] = value;
+        let encoder = encoder_of(folder, &other, Cpu::default());
+        let found = hidden(encoder.as_ref(), &tokens(&expected), 1 << 20);
+        let difference = furthest(&found, &expected["hidden"].floats());
+        assert!(difference > 10.0 * TOLERANCE, "{name}: {field} is ignored ({difference})");
     }
 }
