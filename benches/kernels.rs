@@ -67,13 +67,14 @@ fn compete(title: &str, operations: f64, mut contenders: Vec<Contender>) {
     println!();
 }
 
-/// Anything, below 1.
+/// Anything, below 1; weights are a twentieth of it, so that activations see what they see in a model.
 fn wave(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7 + seed) as f32).sin()).collect()
 }
 
 fn products(rows: usize, inputs: usize, outputs: usize) {
-    let weights: Vec<_> = (0..LAYERS).map(|seed| wave(inputs * outputs, seed)).collect();
+    let weight = |seed| wave(inputs * outputs, seed).into_iter().map(|w| w / 20.0).collect();
+    let weights: Vec<Vec<f32>> = (0..LAYERS).map(weight).collect();
     let pack = |w: &Vec<f32>| PackedF32::pack(w, outputs, inputs).unwrap();
     let quantize = |w: &Vec<f32>| PackedI8::quantize(w, outputs, inputs).unwrap();
     let f32s: Vec<_> = weights.iter().map(pack).collect();

@@ -65,6 +65,7 @@ impl Attention<'_> {
         if same
             && (out.rows(), out.width()) == (rows, width)
             && self.heads > 0
+            && width > 0
             && self.scale > 0.0
             && width.is_multiple_of(self.heads)
             && self.bias.is_none_or(|bias| scores == Some(bias.len()))
@@ -401,6 +402,8 @@ mod tests {
         assert!(run(&good, 4).is_ok());
         assert!(run(&good, 3).is_err());
         assert!(run(&Attention { heads: 0, ..good }, 4).is_err());
+        let none = m.columns(0..0).unwrap();
+        assert!(run(&Attention { q: none, k: none, v: none, ..good }, 4).is_err());
         assert!(run(&Attention { heads: 4, ..good }, 4).is_err());
         assert!(run(&Attention { scale: f32::NAN, ..good }, 4).is_err());
         assert!(run(&Attention { bias: Some(&data), ..good }, 4).is_err());

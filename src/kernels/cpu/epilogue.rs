@@ -1,7 +1,10 @@
 //! What is done to a product while it is still in the first-level cache.
 
+use std::ops::Range;
+
 use super::super::function::{Activation, Function, WithFunction};
-use super::view::Rows;
+use super::f32::PANEL;
+use super::view::{Rows, RowsMut};
 use crate::error::{Error, Result};
 
 /// What becomes of `x w` before it is stored. A bias is (outputs,) and a residual (rows, outputs) of the whole
@@ -40,40 +43,97 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Applies it to one row's numbers from `column` on.
+    /// Applies it to columns from `at` on of some rows of `out`, at most [`PANEL`], which are the whole product's
+    /// columns from `column` on.
     #[inline(always)]
-    pub(super) fn apply(&self, row: usize, column: usize, out: &mut [f32]) {
-        let columns = column..column + out.len();
+    pub(super) fn apply(
+        &self,
+        rows: Range<usize>,
+        at: Range<usize>,
+        column: usize,
+        out: &mut RowsMut,
+    ) {
+        let columns = column..column + at.len();
         match *self {
             Self::None => {}
             Self::Bias(bias) => {
-                for (x, b) in out.iter_mut().zip(&bias[columns]) {
-                    *x += b;
+                for row in rows {
+                    for (x, b) in out.row(row)[at.clone()].iter_mut().zip(&bias[columns.clone()]) {
+                        *x += b;
+                    }
                 }
             }
             Self::Activation(bias, activation) => {
-                activation.with(Each { out, bias: &bias[columns] });
+                for start in rows.clone().step_by(TILE_ROWS) {
+                    let rows = start..rows.end.min(start + TILE_ROWS);
+                    activate(rows, at.clone(), &bias[columns.clone()], activation, out);
+                }
             }
             Self::Residual(bias, residual) => {
-                let residual = &residual.row(row)[columns.clone()];
-                for ((x, b), r) in out.iter_mut().zip(&bias[columns]).zip(residual) {
-                    *x += b + r;
+                for row in rows {
+                    let others =
+                        bias[columns.clone()].iter().zip(&residual.row(row)[columns.clone()]);
+                    for (x, (b, r)) in out.row(row)[at.clone()].iter_mut().zip(others) {
+                        *x += b + r;
+                    }
                 }
             }
         }
     }
 }
 
-struct Each<'a> {
-    out: &'a mut [f32],
-    bias: &'a [f32],
+#[cfg(test)]
+impl Epilogue<'_> {
+    /// The plain reference of [`Epilogue::apply`]: one row, one number at a time.
+    pub(super) fn reference(&self, row: usize, out: &mut [f32]) {
+        for (i, x) in out.iter_mut().enumerate() {
+            match self {
+                Self::None => {}
+                Self::Bias(bias) => *x += bias[i],
+                Self::Activation(bias, activation) => {
+                    *x += bias[i];
+                    activation.with(Each(std::slice::from_mut(x)));
+                }
+                Self::Residual(bias, residual) => *x += bias[i] + residual.row(row)[i],
+            }
+        }
+    }
 }
+
+const TILE_ROWS: usize = 8;
+
+/// The function is applied to some rows at once, one after the other in a tile: a panel's row alone is shorter than
+/// one round of the loop that the compiler makes.
+#[inline(always)]
+fn activate(
+    rows: Range<usize>,
+    at: Range<usize>,
+    bias: &[f32],
+    activation: Activation,
+    out: &mut RowsMut,
+) {
+    let mut tile = [0.0f32; TILE_ROWS * PANEL];
+    let count = rows.len() * at.len();
+    for (row, tile) in rows.clone().zip(tile.chunks_exact_mut(at.len())) {
+        for ((t, x), b) in tile.iter_mut().zip(&out.row(row)[at.clone()]).zip(bias) {
+            *t = x + b;
+        }
+    }
+    activation.with(Each(&mut tile[..count]));
+    for (row, tile) in rows.zip(tile.chunks_exact(at.len())) {
+        for (x, t) in out.row(row)[at.clone()].iter_mut().zip(tile) {
+            *x = *t;
+        }
+    }
+}
+
+struct Each<'a>(&'a mut [f32]);
 
 impl WithFunction for Each<'_> {
     #[inline(always)]
     fn call(self, function: impl Function) {
-        for (x, b) in self.out.iter_mut().zip(self.bias) {
-            *x = function.of(*x + b);
+        for x in self.0 {
+            *x = function.of(*x);
         }
     }
 }

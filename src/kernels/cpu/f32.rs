@@ -213,10 +213,8 @@ impl Matmul<'_> {
                 self.narrow::<L>(&mut product, start, column);
             }
         }
-        for row in start..start + count {
-            let out = &mut self.out.row(row)[column..][..used];
-            self.epilogue.apply(row, first, out);
-        }
+        let rows = start..start + count;
+        self.epilogue.apply(rows, column..column + used, first, &mut self.out);
     }
 
     /// Where `out` has no room for a whole panel: tiles are computed beside it.
@@ -259,7 +257,7 @@ pub(super) fn reference(x: Rows, weight: &[f32], epilogue: &Epilogue, out: &mut 
                 x.row(row).iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
             *y = sum as f32;
         }
-        epilogue.apply(row, 0, to);
+        epilogue.reference(row, to);
     }
 }
 

@@ -260,8 +260,8 @@ impl Matmul<'_> {
             for (((x, sum), s), w) in out.iter_mut().zip(sums).zip(scales).zip(weights) {
                 *x = (sum - zero * w) as f32 * (s * scale);
             }
-            self.epilogue.apply(row, first, out);
         }
+        self.epilogue.apply(start..start + rows, column..column + used, first, &mut self.out);
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
                     a.iter().zip(w).map(|(&a, &w)| (i32::from(a) - zero) * i32::from(w)).sum();
                 *y = sum as f32 * (weight.scales[output] * scale);
             }
-            epilogue.apply(row, 0, out.row(row));
+            epilogue.reference(row, out.row(row));
         }
     }
 

@@ -1,4 +1,13 @@
-//! Kernels over plain slices.
+//! Kernels over plain slices, in float32 and in eight bits, for the best instruction set that the processor has.
+//!
+//! Matrices are [`Rows`] and [`RowsMut`]: slices with a row stride of the caller's. Weights are packed once
+//! ([`PackedF32`], [`PackedI8`]); an input in eight bits is [`Quantized`] once and used by several products.
+//! All run on the calling thread and take no memory but what [`Quantized`] and [`Workspace`] keep: threads share
+//! work by panels of columns (`matmul_columns`), by rows ([`Rows::range`], [`RowsMut::split_rows`]) or by heads
+//! ([`Rows::columns`], [`RowsMut::split_columns`]). A row's result depends neither on the rows beside it nor on how
+//! work is shared. Functions whose names end in `_on`, and those that take an [`Isa`], run on a chosen set.
+//!
+//! Shapes that do not fit are defects of the caller: typed errors, found before anything is written.
 
 mod aligned;
 mod attention;

@@ -30,9 +30,11 @@ impl Quantized {
 
     /// [`Quantized::fill`] on that instruction set.
     pub fn fill_on(&mut self, isa: Isa, x: Rows) -> Result<()> {
-        (self.rows, self.width) = (x.rows(), x.width());
-        self.numbers.grow(self.rows * self.stride())?;
+        // Empty until there is room: a failure leaves nothing half filled.
+        (self.rows, self.width) = (0, x.width());
         self.scales.clear();
+        self.numbers.grow(x.rows() * self.stride())?;
+        self.rows = x.rows();
         isa.run(Fill { x, to: self });
         Ok(())
     }
