@@ -2,10 +2,11 @@ use std::borrow::Cow;
 
 use candle_core::{D, DType, Device, IndexOp, Tensor};
 
+use super::composed::{self, scale_softmax};
 use super::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
 use crate::batch::{Batch, Run};
 use crate::error::{Error, Result};
-use crate::kernels::{self, Activation, NormKind, scale_softmax};
+use crate::kernels::{Activation, NormKind};
 
 /// Candle's tensors: any device, any dtype.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Backend for Candle {
                 let from = table.narrow(0, *offset as usize, table.dim(0)? - *offset as usize)?;
                 let rows = from.index_select(&pass.indices(ids)?, 0)?;
                 sum = Some(match sum {
-                    Some(sum) => kernels::add(sum, &rows)?,
+                    Some(sum) => (sum + rows)?,
                     None => rows,
                 });
             }
@@ -104,22 +105,14 @@ impl Backend for Candle {
 
     fn linear(_: &Pass<'_>, x: &Tensor, layer: &Linear, activation: Activation) -> Result<Tensor> {
         computed(|| {
-            let x = x.matmul(&layer.weight)?;
-            match &layer.bias {
-                Some(bias) => kernels::bias_activation(x, bias, activation),
-                None => kernels::apply(x, activation),
-            }
+            composed::bias_activation(x.matmul(&layer.weight)?, layer.bias.as_ref(), activation)
         })
     }
 
     fn linear_add(_: &Pass<'_>, x: &Tensor, layer: &Linear, residual: Tensor) -> Result<Tensor> {
         computed(|| {
             let x = x.matmul(&layer.weight)?;
-            let x = match &layer.bias {
-                Some(bias) => kernels::bias_activation(x, bias, Activation::Identity)?,
-                None => x,
-            };
-            kernels::add(x, &residual)
+            composed::bias_activation(x, layer.bias.as_ref(), Activation::Identity)? + residual
         })
     }
 
@@ -146,7 +139,7 @@ impl Backend for Candle {
         computed(|| {
             let width = x.dim(D::Minus1)? / 2;
             let left = x.narrow(1, 0, width)?.contiguous()?;
-            kernels::apply(left, activation)? * x.narrow(1, width, width)?
+            composed::apply(left, activation)? * x.narrow(1, width, width)?
         })
     }
 
@@ -200,7 +193,7 @@ impl Backend for Candle {
 
 impl Norm {
     fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        kernels::norm(x, self.kind, &self.gain, self.bias.as_ref(), self.eps)
+        composed::norm(x, self.kind, &self.gain, self.bias.as_ref(), self.eps)
     }
 }
 
@@ -256,7 +249,7 @@ impl Pass<'_> {
         if let Some(window) = options.window {
             scores = scores.broadcast_add(&self.hidden_beyond(window, length)?)?;
         }
-        let context = scale_softmax(scores, scale)?.matmul(&v.contiguous()?)?; // (B, heads, T, head)
+        let context = scale_softmax(&scores, scale)?.matmul(&v.contiguous()?)?; // (B, heads, T, head)
         context.transpose(1, 2)?.reshape((run.tokens.len(), hidden))
     }
 

@@ -2,6 +2,7 @@
 //! any dtype) and once on plain buffers (CPUs, float32).
 
 mod candle;
+mod composed;
 mod cpu;
 mod host;
 mod loader;
