@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use rayon::prelude::*;
 
 use crate::batch::{self, Batch};
-use crate::device;
+use crate::device::{self, Precision};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::hub::ModelFiles;
@@ -25,7 +25,7 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub struct EngineOptions {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: String,
-    /// `float32`, `float16` or `bfloat16`.
+    /// `float32`; on a CPU also `int8`, on an accelerator also `float16` or `bfloat16`.
     pub dtype: String,
     /// Name of the pooling; `None` takes what the model's files say.
     pub pooling: Option<String>,
@@ -68,7 +68,7 @@ pub struct Engine {
     pooling: Pooling,
     normalize: bool,
     device: Device,
-    dtype: DType,
+    precision: Precision,
     model_type: String,
 }
 
@@ -76,7 +76,7 @@ impl Engine {
     /// Loads weights, tokenizer and sentence-transformers files.
     pub fn load(files: &ModelFiles, options: &EngineOptions) -> Result<Self> {
         let device = device::open(&options.device)?;
-        let dtype = device::dtype(&options.dtype, &device)?;
+        let precision = device::dtype(&options.dtype, &device)?;
         let sentence = files.sentence_config()?;
         let pooling = match &options.pooling {
             Some(name) => Pooling::from_name(name)?,
@@ -84,10 +84,10 @@ impl Engine {
                 .map_err(|e| Error::model(files.origin(), e.to_string()))?,
         };
         let tokenizer = Arc::new(tokenizer(files, None)?);
-        let encoder = model::load(files, &device, dtype)?;
+        let encoder = model::load(files, &device, precision)?;
         let model_type = files.config()?["model_type"].as_str().unwrap_or_default().to_owned();
         let normalize = options.normalize.unwrap_or(sentence.normalize);
-        Ok(Self { encoder, tokenizer, pooling, normalize, device, dtype, model_type })
+        Ok(Self { encoder, tokenizer, pooling, normalize, device, precision, model_type })
     }
 
     /// Computes one vector a text, on the current rayon pool; `stop` is looked at between batches.
@@ -98,7 +98,12 @@ impl Engine {
     pub fn run(&self, tokens: &Tokens, stop: &AtomicBool) -> Result<Outputs> {
         self.check(tokens)?;
         let width = self.hidden_size();
-        let batches = batch::pack(tokens, TOKEN_BUDGET);
+        let mut batches = batch::pack(tokens, TOKEN_BUDGET);
+        let threads = rayon::current_num_threads();
+        if batches.len() < threads {
+            // Too few to keep all threads busy: the threads share each batch instead.
+            batches.iter_mut().for_each(|batch| batch.threads = threads);
+        }
         let pooled = batches
             .par_iter()
             .map(|batch| {
@@ -172,11 +177,7 @@ impl Engine {
     /// The dtype's name.
     #[must_use]
     pub fn dtype(&self) -> &'static str {
-        match self.dtype {
-            DType::F16 => "float16",
-            DType::BF16 => "bfloat16",
-            _ => "float32",
-        }
+        self.precision.name()
     }
 
     fn run_batch(&self, batch: &Batch) -> Result<Vec<f32>> {

@@ -2,15 +2,17 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
+use super::share;
 use super::workspace::{Buffer, Workspace};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::kernels::cpu::{self, Epilogue, PackedF32, RowsMut};
+use crate::kernels::cpu::{self, Epilogue, Isa, PANEL, PackedF32, PackedI8, RowsMut};
 use crate::kernels::{Activation, NormKind, plain};
 
-/// Float32 on a CPU: plain buffers that are used again, weights packed at load.
+/// A CPU: plain buffers that are used again, weights packed at load. Activations are in float32.
 #[derive(Debug, Default)]
 pub struct Cpu {
+    int8: bool,
     /// One for each batch that was computed at a time.
     workspaces: Mutex<Vec<Arc<Workspace>>>,
 }
@@ -40,10 +42,11 @@ pub struct Linear {
     output: usize,
 }
 
-/// A linear layer's numbers; the place for quantized ones.
+/// A linear layer's numbers.
 #[derive(Debug)]
 enum Weight {
     F32(PackedF32),
+    Int8(PackedI8),
 }
 
 /// Rows of constants.
@@ -60,6 +63,15 @@ pub struct Norm {
     gain: Vec<f32>,
     bias: Option<Vec<f32>>,
     eps: f32,
+}
+
+impl Cpu {
+    /// Linear layers in eight bits: weights quantized here, inputs token by token as they come. Layers that read
+    /// the same input are stacked by the models, so that it is quantized once.
+    #[must_use]
+    pub fn int8() -> Self {
+        Self { int8: true, ..Self::default() }
+    }
 }
 
 impl Pass<'_> {
@@ -93,8 +105,17 @@ impl Pass<'_> {
             let Attention { heads, scale, window, .. } = *options;
             let target = &mut out.data[start * hidden..][..length * hidden];
             let target = RowsMut::dense(target, length, hidden)?;
-            cpu::Attention { q, k, v, heads, scale, bias: None, window }
-                .run(&mut workspace, target)?;
+            let head = hidden / heads;
+            let parts = share::parts(self.batch.threads.min(heads), 2 * length * length * hidden);
+            let kept = workspace.len().max(parts);
+            workspace.resize_with(kept, cpu::Workspace::new);
+            let scratch = &mut workspace[..parts];
+            share::by_columns(target, head, scratch, |first, target, scratch| {
+                let columns = first..first + target.width();
+                let [q, k, v] = [&q, &k, &v].map(|m| m.columns(columns.clone()));
+                let (q, k, v, heads) = (q?, k?, v?, columns.len() / head);
+                cpu::Attention { q, k, v, heads, scale, bias: None, window }.run(scratch, target)
+            })?;
             start += length;
         }
         Ok(())
@@ -145,8 +166,24 @@ impl Rows {
 impl Linear {
     fn product(&self, pass: &Pass<'_>, x: &Rows, epilogue: &Epilogue<'_>) -> Result<Rows> {
         let mut out = pass.rows(x.count(), self.output);
+        let work = x.count() * x.width * self.output;
+        let mut parts = vec![(); share::parts(pass.batch.threads, work)];
+        let (isa, input, target) = (Isa::best(), x.view()?, out.view_mut()?);
         match &self.weight {
-            Weight::F32(packed) => cpu::matmul(x.view()?, packed, epilogue, out.view_mut()?)?,
+            Weight::F32(weight) => {
+                share::by_columns(target, PANEL, &mut parts, |first, target, ()| {
+                    cpu::matmul_columns(isa, input, weight, epilogue, first, target)
+                })?;
+            }
+            Weight::Int8(weight) => {
+                let quantized = &pass.workspace.quantized;
+                let mut quantized = quantized.lock().unwrap_or_else(PoisonError::into_inner);
+                quantized.fill(input)?;
+                let input = &*quantized;
+                share::by_columns(target, PANEL, &mut parts, |first, target, ()| {
+                    cpu::matmul_i8_columns(isa, input, 0, weight, epilogue, first, target)
+                })?;
+            }
         }
         Ok(out)
     }
@@ -173,7 +210,12 @@ impl Backend for Cpu {
         let has_bias = layer.bias.is_some();
         let bias =
             layer.bias.as_ref().map_or_else(|| vec![0.0; layer.output], |bias| bias.to_vec());
-        let weight = Weight::F32(PackedF32::pack(&layer.weight, layer.output, layer.input)?);
+        let &Dense { input, output, .. } = layer;
+        let weight = if self.int8 {
+            Weight::Int8(PackedI8::quantize(&layer.weight, output, input)?)
+        } else {
+            Weight::F32(PackedF32::pack(&layer.weight, output, input)?)
+        };
         Ok(Linear { weight, bias, has_bias, output: layer.output })
     }
 
@@ -296,5 +338,55 @@ fn relative<'a>(relative: &Relative<'a, Cpu>) -> plain::Relative<'a> {
             queries: queries.map(|table| &table.values[..]),
             buckets,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HIDDEN: usize = 96;
+    const TOKENS: usize = 150;
+
+    fn wave(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| (seed + i as f32 * 0.37).sin()).collect()
+    }
+
+    /// A product and the attention over it, large enough to be shared.
+    fn computed(cpu: &Cpu, threads: usize) -> Vec<f32> {
+        let batch = Batch {
+            ids: (0..TOKENS as u32).collect(),
+            type_ids: vec![0; TOKENS],
+            positions: (0..TOKENS as u32).collect(),
+            lengths: vec![TOKENS],
+            order: vec![0],
+            threads,
+        };
+        let (input, output) = (HIDDEN, 3 * HIDDEN);
+        assert!(share::parts(4, TOKENS * input * output) > 1);
+        assert!(share::parts(4, 2 * TOKENS * TOKENS * HIDDEN) > 1);
+        let (weight, bias) = (wave(input * output, 1.0), wave(output, 2.0));
+        let dense = Dense { weight: weight.into(), bias: Some(bias.into()), input, output };
+        let layer = cpu.pack(&dense).unwrap();
+        let table = cpu.table(wave(TOKENS * HIDDEN, 3.0).into(), HIDDEN).unwrap();
+        let pass = cpu.pass(&batch).unwrap();
+        let x = Cpu::embed(&pass, &[Lookup::new(&table, &batch.ids)], None).unwrap();
+        let qkv = Cpu::linear(&pass, &x, &layer, Activation::Gelu).unwrap();
+        let mut all = qkv.data.to_vec();
+        let context = Cpu::attention(&pass, qkv, &Attention::plain(8, HIDDEN)).unwrap();
+        all.extend_from_slice(&context.data);
+        all
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for cpu in [Cpu::default(), Cpu::int8()] {
+            let alone = computed(&cpu, 1);
+            for threads in [2, 3, 100] {
+                let shared = pool.install(|| computed(&cpu, threads));
+                assert!(shared.iter().zip(&alone).all(|(a, b)| (a - b).abs() <= 1e-5), "{threads}");
+            }
+        }
     }
 }

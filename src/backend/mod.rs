@@ -1,5 +1,5 @@
 //! What encoders and heads are computed with: the operations they need, once on candle's tensors (any device,
-//! any dtype) and once on plain buffers (CPUs, float32).
+//! any dtype) and once on plain buffers (CPUs, float32 or int8).
 
 mod candle;
 mod composed;
@@ -7,6 +7,7 @@ mod cpu;
 mod host;
 mod loader;
 mod seam;
+mod share;
 mod weights;
 mod workspace;
 

@@ -13,8 +13,10 @@ const KEPT: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     free: Mutex<Vec<Vec<f32>>>,
-    /// Attention's own memory.
-    pub(super) attention: Mutex<cpu::Workspace>,
+    /// Attention's own memory, one for each thread that shares it.
+    pub(super) attention: Mutex<Vec<cpu::Workspace>>,
+    /// The input of a product in eight bits.
+    pub(super) quantized: Mutex<cpu::Quantized>,
 }
 
 impl Workspace {
@@ -41,7 +43,8 @@ impl Workspace {
         let total: usize = free.iter().map(Vec::len).sum();
         if total > KEPT {
             free.clear();
-            *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = cpu::Workspace::new();
+            *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+            *self.quantized.lock().unwrap_or_else(PoisonError::into_inner) = cpu::Quantized::new();
         }
     }
 }

@@ -7,6 +7,7 @@ use super::family::{Act, Dense, FAMILIES, Family, Masked};
 use super::spec::{Task, labels};
 use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Weights};
 use crate::batch::Batch;
+use crate::device::{Precision, no_int8};
 use crate::error::{Error, Result};
 use crate::hub::ModelFiles;
 use crate::model::{self, Architecture, Bounds, Sizes};
@@ -269,15 +270,21 @@ impl<B: Backend> TaskModel for Model<B> {
 pub fn load(
     files: &ModelFiles,
     device: &Device,
-    dtype: DType,
+    precision: Precision,
     task: Task,
 ) -> Result<Box<dyn TaskModel>> {
     let (config, data) = (files.config()?, files.weights()?);
     let weights = Weights::parse(files.origin(), &data)?;
-    Ok(match (device, dtype) {
-        (Device::Cpu, DType::F32) => {
+    Ok(match (device, precision) {
+        (Device::Cpu, Precision::Float(DType::F32)) => {
             Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
         }
-        _ => Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?),
+        (Device::Cpu, Precision::Int8) => {
+            Box::new(Model::load(&config, &weights, Cpu::int8(), task)?)
+        }
+        (_, Precision::Int8) => return Err(no_int8(device)),
+        (_, Precision::Float(dtype)) => {
+            Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
+        }
     })
 }

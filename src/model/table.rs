@@ -11,6 +11,7 @@ use super::mpnet::MpNet;
 use super::nomic::NomicBert;
 use super::roberta::Roberta;
 use crate::backend::{Backend, Candle, Cpu, Loader, Weights};
+use crate::device::{Precision, no_int8};
 use crate::error::{Error, Result};
 use crate::hub::ModelFiles;
 
@@ -59,12 +60,14 @@ pub fn architecture<B: Backend>(
     load(config, &Loader::new(backend, weights))
 }
 
-/// Loads the encoder that the model's `config.json` names onto `device`: on a CPU in float32 into plain
+/// Loads the encoder that the model's `config.json` names onto `device`: on a CPU in float32 or int8 into plain
 /// buffers, elsewhere into candle's tensors.
-pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Box<dyn Encoder>> {
-    match (device, dtype) {
-        (Device::Cpu, DType::F32) => encoding(files, Cpu::default()),
-        _ => encoding(files, Candle::new(device, dtype)),
+pub fn load(files: &ModelFiles, device: &Device, precision: Precision) -> Result<Box<dyn Encoder>> {
+    match (device, precision) {
+        (Device::Cpu, Precision::Float(DType::F32)) => encoding(files, Cpu::default()),
+        (Device::Cpu, Precision::Int8) => encoding(files, Cpu::int8()),
+        (_, Precision::Float(dtype)) => encoding(files, Candle::new(device, dtype)),
+        (_, Precision::Int8) => Err(no_int8(device)),
     }
 }
 

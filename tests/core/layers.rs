@@ -18,8 +18,8 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("format", &["error", "batch", "reference", "tokenize"]),
     ("store", &["error", "reference", "aws"]),
     ("backend", &["error", "batch", "kernels"]),
-    ("model", &["error", "backend", "batch", "hub"]),
-    ("head", &["error", "backend", "batch", "hub", "model"]),
+    ("model", &["error", "backend", "batch", "device", "hub"]),
+    ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
     (
         "python",

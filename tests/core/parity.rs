@@ -173,3 +173,33 @@ fn options_change_what_comes_out() {
         assert!(difference > 10.0 * TOLERANCE, "{name}: {field} is ignored ({difference})");
     }
 }
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn int8_is_near_to_float32_and_does_not_depend_on_company() {
+    for folder in folders() {
+        let expected = tensors(&folder, "expected.safetensors");
+        let (tokens, wanted) = (tokens(&expected), expected["hidden"].floats());
+        let encoder = encoder(&folder, Cpu::int8());
+        let found = hidden(encoder.as_ref(), &tokens, 1 << 20);
+        let width = encoder.sizes().hidden;
+        let rows = found.chunks_exact(width).zip(wanted.chunks_exact(width));
+        let mean = rows.map(|(a, b)| cosine(a, b)).sum::<f64>() / (found.len() / width) as f64;
+        assert!(mean >= 0.98, "{}: {mean}", folder.display());
+        assert!(
+            furthest(&found, &wanted) > TOLERANCE,
+            "{}: nothing is quantized",
+            folder.display()
+        );
+        for budget in BUDGETS {
+            let again = hidden(encoder.as_ref(), &tokens, budget);
+            assert!(furthest(&again, &found) <= TOLERANCE, "{}, {budget}", folder.display());
+        }
+    }
+}
