@@ -18,6 +18,8 @@ pub struct Batch {
     pub lengths: Vec<usize>,
     /// Index of each text in the [`Tokens`] that it came from, `(B,)`.
     pub order: Vec<usize>,
+    /// Threads of the current pool that may share its work, at least 1. Results do not depend on it.
+    pub threads: usize,
 }
 
 /// Texts of one length that lie next to each other in a [`Batch`]: they need no mask.
@@ -78,6 +80,7 @@ pub fn pack(tokens: &Tokens, token_budget: usize) -> Vec<Batch> {
                 positions: Vec::new(),
                 lengths: Vec::new(),
                 order: Vec::new(),
+                threads: 1,
             });
         }
         if let Some(batch) = batches.last_mut() {

@@ -25,20 +25,52 @@ pub fn open(name: &str) -> Result<Device> {
     }
 }
 
+/// What a model's products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Float(DType),
+    /// Eight bits: a scale for each output of a weight, and for each token of what it is multiplied with.
+    Int8,
+}
+
+impl Precision {
+    /// The name that [`dtype`] takes for this.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Float(DType::F16) => "float16",
+            Self::Float(DType::BF16) => "bfloat16",
+            Self::Float(_) => "float32",
+        }
+    }
+}
+
 /// Reads a dtype name; `device` must compute in it.
-pub fn dtype(name: &str, device: &Device) -> Result<DType> {
+pub fn dtype(name: &str, device: &Device) -> Result<Precision> {
     match (name, device) {
-        ("float32", _) => Ok(DType::F32),
+        ("float32", _) => Ok(Precision::Float(DType::F32)),
+        ("int8", Device::Cpu) => Ok(Precision::Int8),
+        ("int8", _) => Err(no_int8(device)),
         ("float16" | "bfloat16", Device::Cpu) => Err(Error::Device {
             device: "cpu".to_owned(),
-            reason: format!("it does not compute in {name}; use float32"),
+            reason: format!("it does not compute in {name}; use float32 or int8"),
         }),
-        ("float16", _) => Ok(DType::F16),
-        ("bfloat16", _) => Ok(DType::BF16),
+        ("float16", _) => Ok(Precision::Float(DType::F16)),
+        ("bfloat16", _) => Ok(Precision::Float(DType::BF16)),
         _ => Err(Error::Device {
             device: label(device),
-            reason: format!("dtype '{name}' is not known; use float32, float16 or bfloat16"),
+            reason: format!("dtype '{name}' is not known; use float32, float16, bfloat16 or int8"),
         }),
+    }
+}
+
+/// What to answer where int8 is asked of a device that has no kernels for it.
+#[must_use]
+pub fn no_int8(device: &Device) -> Error {
+    Error::Device {
+        device: label(device),
+        reason: "it does not compute in int8; use device cpu, or float32".to_owned(),
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 use rayon::prelude::*;
 
 use crate::batch::{self, Batch};
-use crate::device;
+use crate::device::{self, Precision};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::hub::ModelFiles;
-use crate::model::{self, Encoder};
+use crate::model::{self, Encoder, Sizes};
 use crate::tokenize::{Defaults, EncodeOptions, Source, Tokenizer, Tokens};
 
 /// Tokens of one batch: enough rows for the matrix kernels to reach their speed, few enough that the
@@ -25,7 +25,7 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub struct EngineOptions {
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     pub device: String,
-    /// `float32`, `float16` or `bfloat16`.
+    /// `float32`; on a CPU also `int8`, on an accelerator also `float16` or `bfloat16`.
     pub dtype: String,
     /// Name of the pooling; `None` takes what the model's files say.
     pub pooling: Option<String>,
@@ -68,7 +68,7 @@ pub struct Engine {
     pooling: Pooling,
     normalize: bool,
     device: Device,
-    dtype: DType,
+    precision: Precision,
     model_type: String,
 }
 
@@ -76,7 +76,7 @@ impl Engine {
     /// Loads weights, tokenizer and sentence-transformers files.
     pub fn load(files: &ModelFiles, options: &EngineOptions) -> Result<Self> {
         let device = device::open(&options.device)?;
-        let dtype = device::dtype(&options.dtype, &device)?;
+        let precision = device::dtype(&options.dtype, &device)?;
         let sentence = files.sentence_config()?;
         let pooling = match &options.pooling {
             Some(name) => Pooling::from_name(name)?,
@@ -84,10 +84,10 @@ impl Engine {
                 .map_err(|e| Error::model(files.origin(), e.to_string()))?,
         };
         let tokenizer = Arc::new(tokenizer(files, None)?);
-        let encoder = model::load(files, &device, dtype)?;
+        let encoder = model::load(files, &device, precision)?;
         let model_type = files.config()?["model_type"].as_str().unwrap_or_default().to_owned();
         let normalize = options.normalize.unwrap_or(sentence.normalize);
-        Ok(Self { encoder, tokenizer, pooling, normalize, device, dtype, model_type })
+        Ok(Self { encoder, tokenizer, pooling, normalize, device, precision, model_type })
     }
 
     /// Computes one vector a text, on the current rayon pool; `stop` is looked at between batches.
@@ -97,8 +97,13 @@ impl Engine {
     /// [`Error::Stopped`] once `stop` is set.
     pub fn run(&self, tokens: &Tokens, stop: &AtomicBool) -> Result<Outputs> {
         self.check(tokens)?;
-        let width = self.encoder.hidden_size();
-        let batches = batch::pack(tokens, TOKEN_BUDGET);
+        let width = self.hidden_size();
+        let mut batches = batch::pack(tokens, TOKEN_BUDGET);
+        let threads = rayon::current_num_threads();
+        if batches.len() < threads {
+            // Too few to keep all threads busy: the threads share each batch instead.
+            batches.iter_mut().for_each(|batch| batch.threads = threads);
+        }
         let pooled = batches
             .par_iter()
             .map(|batch| {
@@ -142,13 +147,13 @@ impl Engine {
     /// Width of a vector, `H`.
     #[must_use]
     pub fn hidden_size(&self) -> usize {
-        self.encoder.hidden_size()
+        self.encoder.sizes().hidden
     }
 
     /// Most tokens of a text that the model takes; the tokenizer's own limit may be lower.
     #[must_use]
     pub fn max_positions(&self) -> usize {
-        self.encoder.max_positions()
+        self.encoder.sizes().positions
     }
 
     /// How hidden states become one vector.
@@ -172,21 +177,16 @@ impl Engine {
     /// The dtype's name.
     #[must_use]
     pub fn dtype(&self) -> &'static str {
-        match self.dtype {
-            DType::F16 => "float16",
-            DType::BF16 => "bfloat16",
-            _ => "float32",
-        }
+        self.precision.name()
     }
 
     fn run_batch(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let hidden = self.encoder.forward(batch)?; // (N, H)
-        let hidden: Vec<f32> = hidden
-            .to_dtype(DType::F32)
-            .and_then(|x| x.flatten_all())
-            .and_then(|x| x.to_vec1())
-            .map_err(|e| Error::internal(format!("hidden states cannot be read: {e}")))?;
-        Ok(self.pooling.pool(&hidden, self.encoder.hidden_size(), batch, self.normalize))
+        let width = self.hidden_size();
+        let mut pooled = Vec::new();
+        self.encoder.forward(batch, &mut |hidden| {
+            pooled = self.pooling.pool(hidden, width, batch, self.normalize);
+        })?;
+        Ok(pooled)
     }
 
     fn check(&self, tokens: &Tokens) -> Result<()> {
@@ -199,7 +199,7 @@ impl Engine {
                 self.tokenizer.digest()
             )));
         }
-        let (positions, vocab) = (self.encoder.max_positions(), self.encoder.vocab_size());
+        let Sizes { positions, vocab, segments, .. } = self.encoder.sizes();
         for (text, &length) in tokens.lengths.iter().enumerate() {
             if length == 0 {
                 return Err(Error::input(format!(
@@ -212,9 +212,8 @@ impl Engine {
                 )));
             }
         }
-        let types = self.encoder.type_vocab_size();
         for (what, ids, most) in
-            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, types)]
+            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, segments)]
         {
             // Which text, and not which token: those stay out of messages.
             if let Some(at) = ids.iter().position(|&id| id as usize >= most) {

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! [`tokenize`] turns text into flat [`Tokens`]; [`batch`] orders and packs them without padding;
-//! [`model`] computes hidden states and [`head`] pools them into [`Outputs`], both composed by
+//! [`model`] computes hidden states on a [`backend`] and [`head`] pools them into [`Outputs`], both composed by
 //! [`Engine`]; [`format`] turns values into bytes, [`store`] keeps them, and a [`Ref`] is what travels
 //! to the next state. [`hub`] hands out a model's files, verified. Each heavy dependency has one home,
 //! and nothing imports `python`, the only module that knows pyo3.
 
+pub mod backend;
 pub mod batch;
 pub mod device;
 pub mod digest;

@@ -51,7 +51,7 @@ class TestLoad:
             ({"device": "cuda:0"}, DeviceError, "no CUDA"),
             ({"device": "tpu"}, DeviceError, "use auto, cpu"),
             ({"dtype": "float16"}, DeviceError, "use float32"),
-            ({"dtype": "int8"}, DeviceError, "not known"),
+            ({"dtype": "int4"}, DeviceError, "not known"),
             ({"pooling": "median"}, InputError, "use mean, cls"),
         ],
     )

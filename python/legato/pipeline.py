@@ -57,7 +57,7 @@ def pipeline(
         model: Folder with config.json, tokenizer.json and model.safetensors.
         revision: Digest that the files must have (``ModelFiles.digest``); None takes what is there.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
-        dtype: ``float32``; on an accelerator also ``float16`` or ``bfloat16``.
+        dtype: ``float32``; on a CPU also ``int8``, on an accelerator ``float16`` or ``bfloat16``.
 
     Raises:
         InputError: The task is not known.

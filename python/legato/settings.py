@@ -71,7 +71,7 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 _store = _matching("[a-z][a-z0-9+.-]*://.+", "a URL such as file:///data/legato or memory://name")
 _device = _matching("auto|cpu|metal|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, cuda:N or metal")
-_dtype = _one_of("float32", "float16", "bfloat16")
+_dtype = _one_of("float32", "float16", "bfloat16", "int8")
 
 MIB: Final = 1 << 20
 MOST_SHOWN: Final = 200
@@ -95,7 +95,7 @@ VARIABLES: Final = (
         "LEGATO_STORE", _store, None, "where objects lie: `file:///folder` or `memory://name`"
     ),
     Variable("LEGATO_DEVICE", _device, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
-    Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16` or `bfloat16`"),
+    Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16`, `bfloat16` or `int8`"),
     Variable(
         "LEGATO_MAX_LENGTH",
         _whole(1, 1_000_000),

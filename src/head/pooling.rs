@@ -103,6 +103,7 @@ mod tests {
             positions: vec![0; total],
             lengths: lengths.to_vec(),
             order: (0..lengths.len()).collect(),
+            threads: 1,
         }
     }
 

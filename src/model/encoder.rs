@@ -1,24 +1,57 @@
-use candle_core::Tensor;
+use std::fmt::Debug;
 
+use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::error::Result;
 
-/// An encoder: tokens to hidden states.
-pub trait Encoder: Send + Sync + std::fmt::Debug {
-    /// Hidden states of a batch: `(N,)` tokens to `(N, H)`.
-    ///
-    /// Ids, segments and positions are below the limits that this trait states; the engine checks them.
-    fn forward(&self, batch: &Batch) -> Result<Tensor>;
-
+/// What an encoder takes and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
     /// Width of a hidden state, `H`.
-    fn hidden_size(&self) -> usize;
-
+    pub hidden: usize,
     /// Number of token ids.
-    fn vocab_size(&self) -> usize;
-
-    /// Number of segment ids.
-    fn type_vocab_size(&self) -> usize;
-
+    pub vocab: usize,
+    /// Number of segment ids; `usize::MAX` where the model does not look at them.
+    pub segments: usize,
     /// Most tokens of a text.
-    fn max_positions(&self) -> usize;
+    pub positions: usize,
+}
+
+/// A model's layers on a backend: tokens to hidden states.
+pub trait Architecture<B: Backend>: Send + Sync + Debug {
+    /// Hidden states of a batch, `(N, H)`.
+    ///
+    /// Ids, segments and positions are below [`Architecture::sizes`]; the engine checks them.
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows>;
+
+    /// What it takes and gives.
+    fn sizes(&self) -> Sizes;
+}
+
+/// An encoder on the backend that it was loaded into.
+pub trait Encoder: Send + Sync + Debug {
+    /// Hands the hidden states of a batch, `(N, H)` in float32, to `read`.
+    fn forward(&self, batch: &Batch, read: &mut dyn FnMut(&[f32])) -> Result<()>;
+
+    /// What it takes and gives.
+    fn sizes(&self) -> Sizes;
+}
+
+/// An architecture with its backend.
+#[derive(Debug)]
+pub struct Encoding<B: Backend> {
+    pub backend: B,
+    pub model: Box<dyn Architecture<B>>,
+}
+
+impl<B: Backend> Encoder for Encoding<B> {
+    fn forward(&self, batch: &Batch, read: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let pass = self.backend.pass(batch)?;
+        let hidden = self.model.forward(&pass, batch)?;
+        B::read(&pass, &hidden, read)
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.model.sizes()
+    }
 }

@@ -1,9 +1,21 @@
-//! Encoders, one architecture a file, forward only.
+//! Encoders, one architecture a file, forward only, each written once for every backend.
 
+mod albert;
 mod bert;
+mod config;
+mod deberta;
+mod distilbert;
+mod electra;
 mod encoder;
+mod layer;
+mod modernbert;
+mod mpnet;
+mod nomic;
+mod offset;
+mod roberta;
+mod rotary;
 mod table;
-mod weights;
 
-pub use encoder::Encoder;
-pub use table::load;
+pub use config::{Bounds, activation};
+pub use encoder::{Architecture, Encoder, Encoding, Sizes};
+pub use table::{architecture, load, model_type};

@@ -32,7 +32,7 @@ impl Engine {
     /// Args:
     ///     files: the model's files.
     ///     device: "auto", "cpu", "cuda", "cuda:N" or "metal".
-    ///     dtype: "float32"; on an accelerator also "float16" or "bfloat16".
+    ///     dtype: "float32"; on a CPU also "int8", on an accelerator "float16" or "bfloat16".
     ///     pooling: "mean", "cls", "max" or "lasttoken"; None takes what the model's files say.
     ///     normalize: scale vectors to unit length; None takes what the model's files say.
     ///

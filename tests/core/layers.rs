@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and those that it may import. Leaves are above what is built on them.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("digest", &[]),
     ("device", &["error"]),
@@ -17,8 +17,9 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("batch", &["error", "tokenize"]),
     ("format", &["error", "batch", "reference", "tokenize"]),
     ("store", &["error", "reference", "aws"]),
-    ("model", &["error", "batch", "device", "hub", "kernels"]),
-    ("head", &["error", "batch", "kernels"]),
+    ("backend", &["error", "batch", "kernels"]),
+    ("model", &["error", "backend", "batch", "device", "hub"]),
+    ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
     (
         "python",
@@ -39,16 +40,17 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
 ];
 
 /// A crate that is heavy or foreign, and the only modules that may name it.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("pyo3", &["python"]),
     ("numpy", &["python"]),
     ("tokenizers", &["tokenize"]),
     ("parquet", &["format"]),
     ("arrow_array", &["format"]),
     ("arrow_schema", &["format"]),
-    ("candle_core", &["device", "engine", "kernels", "model"]),
-    ("candle_nn", &["kernels"]),
-    ("safetensors", &["format", "hub", "model"]),
+    ("candle_core", &["backend", "device", "engine", "head", "model"]),
+    ("candle_nn", &["backend"]),
+    ("gemm", &["kernels"]),
+    ("safetensors", &["backend", "format", "hub"]),
     ("tokio", &["python", "runtime"]),
     ("crc_fast", &["reference"]),
     ("percent_encoding", &["store"]),

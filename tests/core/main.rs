@@ -7,9 +7,12 @@
 
 mod commits;
 mod engine;
+mod heads;
+mod hostile;
 mod large;
 mod layers;
 mod local;
 mod models;
+mod parity;
 mod refusals;
 mod stores;

@@ -27,7 +27,11 @@ fn refused(model: &Tiny, said: &str) {
 fn configurations() {
     type Change = (&'static str, Value, &'static str);
     let cases: [Change; 25] = [
-        ("model_type", "llama".into(), "model_type 'llama' is not supported; supported: bert"),
+        (
+            "model_type",
+            "llama".into(),
+            "model_type 'llama' is not supported; supported: albert, bert, camembert, deberta-v2, distilbert, electra, modernbert, mpnet, nomic_bert, roberta, xlm-roberta",
+        ),
         ("model_type", Value::Null, "names no model_type"),
         ("model_type", 5.into(), "names no model_type"),
         ("is_decoder", true.into(), "is_decoder is true"),
@@ -50,11 +54,11 @@ fn configurations() {
         ("vocab_size", 250.into(), "word_embeddings.weight has shape"),
         ("max_position_embeddings", (1u64 << 40).into(), "max_position_embeddings is"),
         ("type_vocab_size", 0.into(), "type_vocab_size is 0"),
-        ("intermediate_size", 63.into(), "config.json implies [32, 63]"),
+        ("intermediate_size", 63.into(), "config.json implies [63, 32]"),
         ("layer_norm_eps", 0.into(), "layer_norm_eps must be"),
         ("layer_norm_eps", (-1e-12).into(), "layer_norm_eps must be"),
         ("layer_norm_eps", 1e300.into(), "layer_norm_eps must be"),
-        ("hidden_act", "swish".into(), "hidden_act 'swish' is not supported"),
+        ("hidden_act", "mish".into(), "hidden_act 'mish' is not supported"),
         (
             "position_embedding_type",
             "relative_key".into(),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
 
 TASKS: Final = ("feature-extraction",)
-DTYPES: Final = ("float32", "float16", "bfloat16")
+DTYPES: Final = ("float32", "float16", "bfloat16", "int8")
 
 MAX_FLEET: Final = 10_000
 MAX_SHARD_RECORDS: Final = 1_000_000

@@ -31,7 +31,7 @@ class Workflow:
         shard_records: Records in a shard, 1 to 1,000,000. A shard has 5 minutes on AWS.
         max_length: Tokens of a text that the model sees; the model's own limit by default.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
-        dtype: ``float32``, ``float16`` or ``bfloat16``.
+        dtype: ``float32``, ``float16``, ``bfloat16`` or ``int8``.
         text_field: The field of a record that holds its text.
         id_field: The field of a record that holds its id.
         tolerated_failure_percentage: How many percent of the shards may fail, 0 to 100.

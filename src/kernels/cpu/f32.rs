@@ -1,0 +1,365 @@
+//! Products with a matrix that is packed once.
+
+use super::aligned::Aligned;
+use super::epilogue::Epilogue;
+use super::isa::{Isa, Work};
+use super::lanes::Lanes;
+use super::tile::Product;
+use super::view::{Rows, RowsMut};
+use crate::error::{Error, Result};
+
+/// Columns in a panel: three vectors of AVX-512, six of AVX2, twelve of NEON.
+pub const PANEL: usize = 48;
+
+/// Rows of a panel that are used together: with their columns they fill half of a first-level cache.
+const DEPTH: usize = 128;
+
+/// Bytes of `x` that should stay in the second-level cache while panels pass by.
+const BLOCK_BYTES: usize = 384 << 10;
+
+/// Fewer rows leave no time between two panels: asking for the next one only competes with reading this one.
+const ASKED_ROWS: usize = 4;
+
+/// A weight (outputs, inputs), transposed and laid out in the order in which products read it: panels of
+/// [`PANEL`] columns (the last one narrower, its width a multiple of 16), each (inputs, columns), row-major.
+#[derive(Debug, Clone)]
+pub struct PackedF32 {
+    panels: Aligned<f32, 16>,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl PackedF32 {
+    /// Packs a weight (outputs, inputs), row-major, as checkpoints store it.
+    pub fn pack(weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
+        if outputs.checked_mul(inputs) != Some(weight.len()) || weight.is_empty() {
+            return Err(Error::internal(format!(
+                "{} numbers for a weight of {outputs} x {inputs}",
+                weight.len()
+            )));
+        }
+        let len = outputs.checked_next_multiple_of(16).and_then(|n| n.checked_mul(inputs));
+        let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
+        let mut this = Self { panels: Aligned::zeros(len)?, outputs, inputs };
+        Isa::best().run(Pack { weight, to: &mut this });
+        Ok(this)
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.panels)
+    }
+
+    fn panel_width(&self, first: usize) -> usize {
+        (self.outputs - first).min(PANEL).next_multiple_of(16)
+    }
+
+    /// The weight as it was, (outputs, inputs).
+    pub fn unpack(&self) -> Vec<f32> {
+        let at = |output: usize, input: usize| {
+            let first = output - output % PANEL;
+            self.panels[first * self.inputs + input * self.panel_width(first) + output - first]
+        };
+        (0..self.outputs * self.inputs).map(|i| at(i / self.inputs, i % self.inputs)).collect()
+    }
+}
+
+struct Pack<'a> {
+    weight: &'a [f32],
+    to: &'a mut PackedF32,
+}
+
+impl Work for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let (outputs, inputs) = (self.to.outputs, self.to.inputs);
+        let whole = inputs - inputs % 8;
+        for first in (0..outputs).step_by(PANEL) {
+            let width = self.to.panel_width(first);
+            let columns = (outputs - first).min(PANEL);
+            let squares = columns - columns % 8;
+            let weights = &self.weight[first * inputs..][..columns * inputs];
+            let panel = &mut self.to.panels[first * inputs..][..width * inputs];
+            for column in (0..squares).step_by(8) {
+                for input in (0..whole).step_by(8) {
+                    let from = weights[column * inputs + input..].as_ptr();
+                    let to = panel[input * width + column..].as_mut_ptr();
+                    // SAFETY: both hold eight rows of eight numbers from here on.
+                    unsafe { L::transpose(from, inputs, to, width) };
+                }
+            }
+            for (column, weights) in weights.chunks_exact(inputs).enumerate() {
+                let done = if column < squares { whole } else { 0 };
+                for (input, w) in weights.iter().enumerate().skip(done) {
+                    panel[input * width + column] = *w;
+                }
+            }
+        }
+    }
+}
+
+/// `out = epilogue(x w)` for `x` (M, inputs) and `out` (M, outputs), on the calling thread.
+pub fn matmul(x: Rows, weight: &PackedF32, epilogue: &Epilogue, out: RowsMut) -> Result<()> {
+    if out.width() != weight.outputs {
+        return Err(Error::internal(format!(
+            "{} columns for {} outputs",
+            out.width(),
+            weight.outputs
+        )));
+    }
+    matmul_columns(Isa::best(), x, weight, epilogue, 0, out)
+}
+
+/// The columns of [`matmul`] from `first` on, as many as `out` is wide. `first` is a multiple of [`PANEL`], and
+/// so is `out`'s width, unless it ends with the last column: threads that share one product take some
+/// panels each.
+pub fn matmul_columns(
+    isa: Isa,
+    x: Rows,
+    weight: &PackedF32,
+    epilogue: &Epilogue,
+    first: usize,
+    out: RowsMut,
+) -> Result<()> {
+    check_columns(x.width() == weight.inputs, weight.outputs, first, out.width())?;
+    if x.rows() != out.rows() {
+        return Err(Error::internal(format!("{} rows into {}", x.rows(), out.rows())));
+    }
+    epilogue.check(x.rows(), weight.outputs)?;
+    isa.run(Matmul { x, weight, epilogue, first, out });
+    Ok(())
+}
+
+pub(super) fn check_columns(
+    inputs: bool,
+    outputs: usize,
+    first: usize,
+    width: usize,
+) -> Result<()> {
+    let last = first.checked_add(width).filter(|&last| last <= outputs);
+    let whole = last.is_some_and(|last| last == outputs || last.is_multiple_of(PANEL));
+    if inputs && whole && first.is_multiple_of(PANEL) {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "{width} columns from {first} on are not panels of {outputs}, or the input's width differs"
+    )))
+}
+
+struct Matmul<'a> {
+    x: Rows<'a>,
+    weight: &'a PackedF32,
+    epilogue: &'a Epilogue<'a>,
+    first: usize,
+    out: RowsMut<'a>,
+}
+
+impl Work for Matmul<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self) {
+        let rows = self.x.rows();
+        let block = (BLOCK_BYTES / 4 / self.weight.inputs).clamp(16, 512).next_multiple_of(8);
+        for start in (0..rows).step_by(block) {
+            let count = block.min(rows - start);
+            for column in (0..self.out.width()).step_by(PANEL) {
+                self.panel::<L>(start, count, column);
+            }
+        }
+    }
+}
+
+impl Matmul<'_> {
+    /// `count` rows from `start` on, times the panel of `out`'s columns from `column` on.
+    #[inline(always)]
+    fn panel<L: Lanes>(&mut self, start: usize, count: usize, column: usize) {
+        let (inputs, stride) = (self.weight.inputs, self.out.stride());
+        let first = self.first + column;
+        let width = self.weight.panel_width(first);
+        let used = (self.out.width() - column).min(PANEL);
+        let panel = &self.weight.panels[first * inputs..][..width * inputs];
+        for depth in (0..inputs).step_by(DEPTH) {
+            let taken = DEPTH.min(inputs - depth);
+            let next = panel.as_ptr().wrapping_add((depth + taken) * width);
+            let mut product = Product {
+                rows: count,
+                depth: taken,
+                columns: width,
+                a: self.x.pointer().wrapping_add(start * self.x.stride() + depth),
+                a_stride: self.x.stride(),
+                b: panel[depth * width..].as_ptr(),
+                b_stride: width,
+                c: self.out.pointer().wrapping_add(start * stride + column),
+                c_stride: stride,
+                add: depth > 0,
+                prefetch: next,
+                prefetch_lines: if count < ASKED_ROWS { 0 } else { taken * width / 16 },
+            };
+            if used == width {
+                // SAFETY: `x` has `start + count` rows of `inputs` numbers, the panel `inputs` rows of `width`,
+                // and `out` has these rows and columns to itself.
+                unsafe { L::product(&product) };
+            } else {
+                self.narrow::<L>(&mut product, start, column);
+            }
+        }
+        let rows = start..start + count;
+        self.epilogue.apply(rows, column..column + used, first, &mut self.out);
+    }
+
+    /// Where `out` has no room for a whole panel: tiles are computed beside it.
+    #[inline(always)]
+    fn narrow<L: Lanes>(&mut self, product: &mut Product, start: usize, column: usize) {
+        let mut tile = [0.0f32; 8 * PANEL];
+        let rows = product.rows;
+        let lines = product.prefetch_lines.div_ceil(rows.div_ceil(8));
+        (product.c, product.c_stride, product.prefetch_lines) = (tile.as_mut_ptr(), PANEL, lines);
+        for row in (0..rows).step_by(8) {
+            product.rows = (rows - row).min(8);
+            let outs = start + row..start + row + product.rows;
+            if product.add {
+                for (row, tile) in outs.clone().zip(tile.chunks_exact_mut(PANEL)) {
+                    let out = &self.out.row(row)[column..];
+                    tile[..out.len()].copy_from_slice(out);
+                }
+            }
+            // SAFETY: the tile has room for eight rows of a panel; `a` has `rows` rows.
+            unsafe { L::product(product) };
+            product.a = product.a.wrapping_add(8 * product.a_stride);
+            product.prefetch = product.prefetch.wrapping_add(lines * 16);
+            for (row, tile) in outs.zip(tile.chunks_exact(PANEL)) {
+                let out = &mut self.out.row(row)[column..];
+                let width = out.len();
+                out.copy_from_slice(&tile[..width]);
+            }
+        }
+    }
+}
+
+/// The plain reference of [`matmul`].
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn reference(x: Rows, weight: &[f32], epilogue: &Epilogue, out: &mut RowsMut) {
+    for row in 0..x.rows() {
+        let to = out.row(row);
+        for (y, w) in to.iter_mut().zip(weight.chunks_exact(x.width())) {
+            let sum: f64 =
+                x.row(row).iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            *y = sum as f32;
+        }
+        epilogue.reference(row, to);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::super::function::Activation;
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(in super::super) fn wave(len: usize, seed: f32) -> Vec<f32> {
+        (0..len).map(|i| (seed + i as f32 * 0.73).sin()).collect()
+    }
+
+    fn close(found: &[f32], expected: &[f32], inputs: usize) -> Result<(), TestCaseError> {
+        for (f, e) in found.iter().zip(expected) {
+            prop_assert!((f - e).abs() < 1e-6 * (inputs as f32 + 20.0), "{f} {e}");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn as_reference(
+            rows in 1usize..40, inputs in 1usize..300, outputs in 1usize..130,
+            (before, between) in (0usize..9, 0usize..9), kind in 0usize..9, seed in -8.0f32..8.0,
+        ) {
+            let stride = inputs + between;
+            let x = wave(before + rows * stride, seed);
+            let x = Rows::new(&x[before..], rows, inputs, stride).unwrap();
+            let weight = wave(outputs * inputs, -seed);
+            let packed = PackedF32::pack(&weight, outputs, inputs).unwrap();
+            prop_assert_eq!(&packed.unpack(), &weight);
+            let (bias, residual) = (wave(outputs, 1.0), wave(rows * outputs, 2.0));
+            let epilogue = match kind {
+                0 => Epilogue::None,
+                1 => Epilogue::Bias(&bias),
+                2 => Epilogue::Residual(&bias, Rows::dense(&residual, rows, outputs).unwrap()),
+                3 => Epilogue::Activation(&bias, Activation::Identity),
+                4 => Epilogue::Activation(&bias, Activation::Gelu),
+                5 => Epilogue::Activation(&bias, Activation::GeluTanh),
+                6 => Epilogue::Activation(&bias, Activation::Relu),
+                7 => Epilogue::Activation(&bias, Activation::Silu),
+                _ => Epilogue::Activation(&bias, Activation::Tanh),
+            };
+            let stride = outputs + between;
+            let mut expected = vec![0.5; rows * stride];
+            let mut view = RowsMut::new(&mut expected, rows, outputs, stride).unwrap();
+            reference(x, &weight, &epilogue, &mut view);
+            for isa in Isa::all() {
+                let mut found = vec![0.5; rows * stride];
+                let out = RowsMut::new(&mut found, rows, outputs, stride).unwrap();
+                let (left, right) = out.split_columns((outputs / 2).next_multiple_of(PANEL).min(outputs)).unwrap();
+                let first = left.width();
+                matmul_columns(isa, x, &packed, &epilogue, 0, left).unwrap();
+                if right.width() > 0 {
+                    matmul_columns(isa, x, &packed, &epilogue, first, right).unwrap();
+                }
+                close(&found, &expected, inputs)?;
+            }
+        }
+
+        #[test]
+        fn a_row_does_not_know_its_neighbours(rows in 1usize..30, seed in -8.0f32..8.0) {
+            let (inputs, outputs) = (200, 70);
+            let x = wave(rows * inputs, seed);
+            let packed = PackedF32::pack(&wave(outputs * inputs, -seed), outputs, inputs).unwrap();
+            let x = Rows::dense(&x, rows, inputs).unwrap();
+            for isa in Isa::all() {
+                let (mut all, mut one) = (vec![0.0; rows * outputs], vec![0.0; outputs]);
+                let out = RowsMut::dense(&mut all, rows, outputs).unwrap();
+                matmul_columns(isa, x, &packed, &Epilogue::None, 0, out).unwrap();
+                for (row, all) in all.chunks_exact(outputs).enumerate() {
+                    let out = RowsMut::dense(&mut one, 1, outputs).unwrap();
+                    let x = x.range(row..row + 1).unwrap();
+                    matmul_columns(isa, x, &packed, &Epilogue::None, 0, out).unwrap();
+                    prop_assert_eq!(all, &one);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!(PackedF32::pack(&[0.0; 6], 2, 2).is_err());
+        assert!(PackedF32::pack(&[], 0, 2).is_err());
+        assert!(PackedF32::pack(&[], usize::MAX, usize::MAX).is_err());
+        let packed = PackedF32::pack(&[1.0; 200], 100, 2).unwrap();
+        let (x, mut out) = ([1.0; 4], [0.0; 200]);
+        let run = |x: Rows, epilogue: &Epilogue, first, width, out: &mut [f32]| {
+            let out = RowsMut::dense(out, 2, width).unwrap();
+            matmul_columns(Isa::best(), x, &packed, epilogue, first, out)
+        };
+        let good = Rows::dense(&x, 2, 2).unwrap();
+        assert!(run(good, &Epilogue::None, 48, 52, &mut out).is_ok());
+        assert!(run(good, &Epilogue::None, 48, 48, &mut out).is_ok());
+        assert!(run(good, &Epilogue::None, 48, 40, &mut out).is_err());
+        assert!(run(good, &Epilogue::None, 40, 60, &mut out).is_err());
+        assert!(run(good, &Epilogue::None, 96, 52, &mut out).is_err());
+        assert!(run(good, &Epilogue::Bias(&[1.0]), 0, 100, &mut out).is_err());
+        assert!(run(good, &Epilogue::Residual(&[1.0; 100], good), 0, 100, &mut out).is_err());
+        assert!(run(Rows::dense(&x, 4, 1).unwrap(), &Epilogue::None, 0, 48, &mut out).is_err());
+        assert!(run(Rows::dense(&x, 1, 2).unwrap(), &Epilogue::None, 0, 48, &mut out).is_err());
+    }
+}

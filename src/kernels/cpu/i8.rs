@@ -1,0 +1,380 @@
+//! Products with a matrix in eight bits.
+
+use super::aligned::Aligned;
+use super::epilogue::Epilogue;
+use super::f32::{PANEL, check_columns};
+use super::isa::{Isa, Work};
+use super::lanes::Lanes;
+use super::quantize::{Quantized, range, rounded};
+use super::tile_i8::{GROUP, ProductI8, TILE_ROWS};
+use super::view::RowsMut;
+use crate::error::{Error, Result};
+
+/// 255 * 127 * this is below 2^31: sums of so many products cannot overflow.
+const MOST_INPUTS: usize = 65_536;
+
+/// A weight (outputs, inputs) in eight bits, symmetric with a scale for each output, in panels of [`PANEL`]
+/// columns (the last one narrower, its width a multiple of 16), each (inputs / 4, columns, 4): what one
+/// dot-product instruction takes lies together.
+#[derive(Debug, Clone)]
+pub struct PackedI8 {
+    panels: Aligned<i8, 64>,
+    /// (outputs,): a weight is its number here times this.
+    scales: Vec<f32>,
+    /// (outputs,): the sum of an output's numbers, which an input's zero point is multiplied by.
+    sums: Vec<i32>,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl PackedI8 {
+    /// Quantizes a weight (outputs, inputs), row-major, as checkpoints store it.
+    pub fn quantize(weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
+        check(weight.len(), outputs, inputs)?;
+        let mut numbers = vec![0i8; weight.len()];
+        let mut scales = vec![0.0f32; outputs];
+        Isa::best().run(Quantize { weight, inputs, numbers: &mut numbers, scales: &mut scales })?;
+        Self::pack(&numbers, &scales, outputs, inputs)
+    }
+
+    /// Packs numbers (outputs, inputs) and scales (outputs,) as [`PackedI8::numbers`] and
+    /// [`PackedI8::scales`] give them.
+    pub fn pack(numbers: &[i8], scales: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
+        check(numbers.len(), outputs, inputs)?;
+        if scales.len() != outputs || scales.iter().any(|s| !s.is_finite()) {
+            return Err(Error::input(format!("not {outputs} finite scales")));
+        }
+        let columns = outputs.next_multiple_of(16);
+        let panels = Aligned::zeros(columns * inputs.next_multiple_of(GROUP))?;
+        let (scales, mut sums) = (scales.to_vec(), Vec::with_capacity(outputs));
+        for numbers in numbers.chunks_exact(inputs) {
+            sums.push(numbers.iter().map(|&n| i32::from(n)).sum());
+        }
+        let mut this = Self { panels, scales, sums, outputs, inputs };
+        for (output, numbers) in numbers.chunks_exact(inputs).enumerate() {
+            for (input, &number) in numbers.iter().enumerate() {
+                let at = this.at(output, input);
+                this.panels[at] = number;
+            }
+        }
+        Ok(this)
+    }
+
+    /// The quantized weight, (outputs, inputs).
+    pub fn numbers(&self) -> Vec<i8> {
+        let all = 0..self.outputs * self.inputs;
+        all.map(|i| self.panels[self.at(i / self.inputs, i % self.inputs)]).collect()
+    }
+
+    /// The scale of each output.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.panels.len() + size_of_val(&*self.scales) + size_of_val(&*self.sums)
+    }
+
+    fn depth(&self) -> usize {
+        self.inputs.div_ceil(GROUP)
+    }
+
+    fn panel_width(&self, first: usize) -> usize {
+        (self.outputs - first).min(PANEL).next_multiple_of(16)
+    }
+
+    fn at(&self, output: usize, input: usize) -> usize {
+        let first = output - output % PANEL;
+        let group = input / GROUP * self.panel_width(first) + output - first;
+        (first * self.depth() + group) * GROUP + input % GROUP
+    }
+}
+
+fn check(len: usize, outputs: usize, inputs: usize) -> Result<()> {
+    if outputs.checked_mul(inputs) != Some(len) || len == 0 {
+        return Err(Error::internal(format!("{len} numbers for a weight of {outputs} x {inputs}")));
+    }
+    if inputs > MOST_INPUTS {
+        return Err(Error::input(format!(
+            "a weight with {inputs} inputs cannot be quantized, {MOST_INPUTS} are the most; use float32"
+        )));
+    }
+    Ok(())
+}
+
+struct Quantize<'a> {
+    weight: &'a [f32],
+    inputs: usize,
+    numbers: &'a mut [i8],
+    scales: &'a mut [f32],
+}
+
+impl Work for Quantize<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self) -> Result<()> {
+        let numbers = self.numbers.chunks_exact_mut(self.inputs);
+        let rows = self.weight.chunks_exact(self.inputs).zip(numbers);
+        for ((weights, numbers), scale) in rows.zip(self.scales) {
+            *scale = quantize_output(weights, numbers)?;
+        }
+        Ok(())
+    }
+}
+
+/// One output's numbers from -127 to 127, and their scale.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)]
+fn quantize_output(weights: &[f32], numbers: &mut [i8]) -> Result<f32> {
+    let (low, high, finite) = range(weights);
+    if !finite {
+        return Err(Error::input("a weight that is not finite cannot be quantized; use float32"));
+    }
+    // The smallest normal number: the inverse of anything below it would not be finite.
+    let scale = (high.max(-low) / 127.0).max(f32::MIN_POSITIVE);
+    let inverse = 1.0 / scale;
+    for (number, w) in numbers.iter_mut().zip(weights) {
+        *number = rounded((w * inverse).clamp(-127.0, 127.0)) as i8;
+    }
+    Ok(scale)
+}
+
+/// `out = epilogue(x w)` for `x` (M, inputs) and `out` (M, outputs), on the calling thread.
+pub fn matmul_i8(
+    x: &Quantized,
+    weight: &PackedI8,
+    epilogue: &Epilogue,
+    out: RowsMut,
+) -> Result<()> {
+    if out.width() != weight.outputs {
+        let (found, outputs) = (out.width(), weight.outputs);
+        return Err(Error::internal(format!("{found} columns for {outputs} outputs")));
+    }
+    matmul_i8_columns(Isa::best(), x, 0, weight, epilogue, 0, out)
+}
+
+/// Of [`matmul_i8`], as many rows from `row` of `x` on as `out` has, and as many columns from `first` on as it
+/// is wide. Both `first` and the width are multiples of [`PANEL`], unless `out` ends with the last column.
+/// The epilogue's residual has the rows of `out`.
+pub fn matmul_i8_columns(
+    isa: Isa,
+    x: &Quantized,
+    row: usize,
+    weight: &PackedI8,
+    epilogue: &Epilogue,
+    first: usize,
+    out: RowsMut,
+) -> Result<()> {
+    check_columns(x.width() == weight.inputs, weight.outputs, first, out.width())?;
+    if row.checked_add(out.rows()).is_none_or(|end| end > x.rows()) {
+        let (found, rows) = (x.rows(), out.rows());
+        return Err(Error::internal(format!("{rows} rows from {row} on of {found}")));
+    }
+    epilogue.check(out.rows(), weight.outputs)?;
+    isa.run(Matmul { isa, x, row, weight, epilogue, first, out });
+    Ok(())
+}
+
+struct Matmul<'a> {
+    isa: Isa,
+    x: &'a Quantized,
+    row: usize,
+    weight: &'a PackedI8,
+    epilogue: &'a Epilogue<'a>,
+    first: usize,
+    out: RowsMut<'a>,
+}
+
+/// Bytes of `x` that should stay in the second-level cache while panels pass by.
+const BLOCK_BYTES: usize = 384 << 10;
+
+impl Work for Matmul<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self) {
+        let rows = self.out.rows();
+        let block = (BLOCK_BYTES / self.weight.inputs).clamp(16, 1024).next_multiple_of(TILE_ROWS);
+        for start in (0..rows).step_by(block) {
+            let count = block.min(rows - start);
+            for column in (0..self.out.width()).step_by(PANEL) {
+                self.panel(start, count, column);
+            }
+        }
+    }
+}
+
+impl Matmul<'_> {
+    #[inline(always)]
+    fn panel(&mut self, start: usize, count: usize, column: usize) {
+        let depth = self.weight.depth();
+        let first = self.first + column;
+        let width = self.weight.panel_width(first);
+        let panel = &self.weight.panels[first * depth * GROUP..][..width * depth * GROUP];
+        let tiles = count.div_ceil(TILE_ROWS);
+        let lines = if count < 4 { 0 } else { panel.len() / 64 };
+        let lines = lines.div_ceil(tiles);
+        let mut sums = [0i32; TILE_ROWS * PANEL];
+        let mut row = start;
+        for tile in 0..tiles {
+            let rows = (start + count - row).div_ceil(tiles - tile);
+            let product = ProductI8 {
+                rows,
+                depth,
+                columns: width,
+                a: self.x.numbers()[(self.row + row) * self.x.stride()..].as_ptr(),
+                a_stride: self.x.stride(),
+                b: panel.as_ptr(),
+                c: sums.as_mut_ptr(),
+                prefetch: panel.as_ptr().wrapping_add(panel.len() + tile * lines * 64),
+                prefetch_lines: lines,
+            };
+            // SAFETY: `x` has these rows, of at least `depth` groups; the panel has `depth` groups of `width`
+            // columns; `sums` has room for a tile of them.
+            unsafe { super::tile_i8::product(self.isa, &product) };
+            self.finish(row, rows, column, &sums);
+            row += rows;
+        }
+    }
+
+    /// From sums of products of numbers to what they stand for:
+    /// `sum (a - zero) w * scales = (sum a w - zero * sum w) * scales`
+    #[inline(always)]
+    fn finish(&mut self, start: usize, rows: usize, column: usize, sums: &[i32]) {
+        let first = self.first + column;
+        let used = (self.out.width() - column).min(PANEL);
+        let scales = &self.weight.scales[first..][..used];
+        let weights = &self.weight.sums[first..][..used];
+        for (row, sums) in (start..start + rows).zip(sums.chunks_exact(PANEL)) {
+            let (scale, zero) = self.x.scale(self.row + row);
+            let out = &mut self.out.row(row)[column..][..used];
+            for (((x, sum), s), w) in out.iter_mut().zip(sums).zip(scales).zip(weights) {
+                *x = (sum - zero * w) as f32 * (s * scale);
+            }
+        }
+        self.epilogue.apply(start..start + rows, column..column + used, first, &mut self.out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::function::Activation;
+    use super::super::f32::tests::wave;
+    use super::super::tile_i8;
+    use super::*;
+    use crate::kernels::cpu::Rows;
+    use proptest::prelude::*;
+
+    /// From the definitions: numbers, scales and zero points.
+    fn reference(x: &Quantized, weight: &PackedI8, epilogue: &Epilogue, out: &mut RowsMut) {
+        let numbers = weight.numbers();
+        for row in 0..x.rows() {
+            let (scale, zero) = x.scale(row);
+            let a = &x.numbers()[row * x.stride()..][..x.width()];
+            for (output, y) in out.row(row).iter_mut().enumerate() {
+                let w = &numbers[output * weight.inputs..][..weight.inputs];
+                let sum: i32 =
+                    a.iter().zip(w).map(|(&a, &w)| (i32::from(a) - zero) * i32::from(w)).sum();
+                *y = sum as f32 * (weight.scales[output] * scale);
+            }
+            epilogue.reference(row, out.row(row));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn as_reference(
+            rows in 1usize..40, inputs in 1usize..300, outputs in 1usize..130,
+            skipped in 0usize..3, seed in -8.0f32..8.0,
+        ) {
+            let data = wave(rows * inputs, seed);
+            let weight = wave(outputs * inputs, -seed);
+            let packed = PackedI8::quantize(&weight, outputs, inputs).unwrap();
+            let again = PackedI8::pack(&packed.numbers(), packed.scales(), outputs, inputs).unwrap();
+            let bias = wave(outputs, 1.0);
+            let epilogue = Epilogue::Activation(&bias, Activation::Gelu);
+            let mut x = Quantized::new();
+            for isa in Isa::all() {
+                x.fill_on(isa, Rows::dense(&data, rows, inputs).unwrap()).unwrap();
+                let mut expected = vec![0.0; rows * outputs];
+                let mut view = RowsMut::dense(&mut expected, rows, outputs).unwrap();
+                reference(&x, &packed, &epilogue, &mut view);
+                let (row, mut found) = (skipped.min(rows - 1), vec![0.0; rows * outputs]);
+                let out = RowsMut::dense(&mut found, rows, outputs).unwrap();
+                let (_, out) = out.split_rows(row).unwrap();
+                let (left, right) = out.split_columns((outputs / 2).next_multiple_of(PANEL).min(outputs)).unwrap();
+                let first = left.width();
+                matmul_i8_columns(isa, &x, row, &packed, &epilogue, 0, left).unwrap();
+                if right.width() > 0 {
+                    matmul_i8_columns(isa, &x, row, &again, &epilogue, first, right).unwrap();
+                }
+                for (f, e) in found.iter().zip(&expected).skip(row * outputs) {
+                    prop_assert!((f - e).abs() <= 1e-5 * e.abs().max(1.0), "{} {f} {e}", isa.name());
+                }
+            }
+        }
+
+        #[test]
+        fn near_float(rows in 1usize..9, inputs in 32usize..400, outputs in 1usize..60, seed in -8.0f32..8.0) {
+            let (data, weight) = (wave(rows * inputs, seed), wave(outputs * inputs, -seed));
+            let packed = PackedI8::quantize(&weight, outputs, inputs).unwrap();
+            let view = Rows::dense(&data, rows, inputs).unwrap();
+            let mut x = Quantized::new();
+            x.fill(view).unwrap();
+            let (mut expected, mut found) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
+            let mut out = RowsMut::dense(&mut expected, rows, outputs).unwrap();
+            super::super::f32::reference(view, &weight, &Epilogue::None, &mut out);
+            let out = RowsMut::dense(&mut found, rows, outputs).unwrap();
+            matmul_i8(&x, &packed, &Epilogue::None, out).unwrap();
+            // Half a step of each factor, in every term.
+            let most = inputs as f32 * (0.5 / 127.0 + 1.0 / 255.0);
+            for (f, e) in found.iter().zip(&expected) {
+                prop_assert!((f - e).abs() < most, "{f} {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_are_exact() {
+        let (inputs, outputs) = (3072, 48);
+        let packed =
+            PackedI8::pack(&vec![127; inputs * outputs], &[1.0; 48], outputs, inputs).unwrap();
+        let (a, mut c) = (vec![255u8; inputs], [0i32; PANEL]);
+        for isa in Isa::all() {
+            let product = ProductI8 {
+                rows: 1,
+                depth: inputs / 4,
+                columns: 48,
+                a: a.as_ptr(),
+                a_stride: inputs,
+                b: packed.panels.as_ptr(),
+                c: c.as_mut_ptr(),
+                prefetch: packed.panels.as_ptr(),
+                prefetch_lines: 0,
+            };
+            // SAFETY: the sizes are those of the three vectors.
+            unsafe { tile_i8::product(isa, &product) };
+            assert!(c.iter().all(|&sum| sum == 255 * 127 * 3072), "{}", isa.name());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_quantized_is_refused() {
+        assert!(PackedI8::quantize(&[1.0, f32::NAN], 1, 2).is_err());
+        assert!(PackedI8::quantize(&[1.0, f32::INFINITY], 1, 2).is_err());
+        assert!(PackedI8::quantize(&[1.0; 3], 1, 2).is_err());
+        assert!(PackedI8::quantize(&vec![1.0; 70_000], 1, 70_000).is_err());
+        assert!(PackedI8::pack(&[1; 2], &[f32::NAN], 1, 2).is_err());
+        assert_eq!(PackedI8::quantize(&[0.0; 4], 2, 2).unwrap().numbers(), [0; 4]);
+    }
+}
