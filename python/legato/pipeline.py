@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from legato.tasks.fill_mask import FillMask
+    from legato.tasks.question_answering import QuestionAnswering
     from legato.tasks.text_classification import TextClassification
     from legato.tasks.text_ranking import TextRanking
     from legato.tasks.token_classification import TokenClassification
@@ -27,6 +28,7 @@ _LATER = {
     "zero-shot-classification": "ZeroShotClassification",
     "fill-mask": "FillMask",
     "token-classification": "TokenClassification",
+    "question-answering": "QuestionAnswering",
 }
 """Tasks whose modules are imported on first use, by the names of their classes."""
 
@@ -114,6 +116,15 @@ def pipeline(
 ) -> TokenClassification: ...
 @overload
 def pipeline(
+    task: Literal["question-answering"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> QuestionAnswering: ...
+@overload
+def pipeline(
     task: str,
     model: str | os.PathLike[str],
     *,
@@ -133,7 +144,8 @@ def pipeline(
 
     Args:
         task: ``feature-extraction``, ``text-classification``, ``text-ranking``,
-            ``zero-shot-classification``, ``fill-mask`` or ``token-classification``.
+            ``zero-shot-classification``, ``fill-mask``, ``token-classification`` or
+            ``question-answering``.
         model: Folder with config.json, tokenizer.json and model.safetensors.
         revision: Digest that the files must have (``ModelFiles.digest``); None takes what is there.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.

@@ -23,7 +23,8 @@ LOG = logging.getLogger("legato")
 class Head:
     """What the tasks share.
 
-    `truncated` counts the texts that calls have cut to the model's limit; each call that cuts logs how many.
+    `truncated` counts the texts that calls have cut to the model's limit; each call that cuts logs
+    how many.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Head:
         truncation: bool | Literal["only_first", "only_second"] = True,
         max_length: int | None = None,
     ) -> Tokens:
-        """Encode texts, cut to what the model takes; without truncation a text too long is refused."""
+        """Encode texts, cut to what the model takes; `run` refuses those that stay too long."""
         limit = self.engine.max_length
         tokens = self.tokenizer.encode(
             texts,

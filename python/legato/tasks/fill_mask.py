@@ -56,9 +56,9 @@ class FillMask(Head):
             max_length: Tokens that a text is cut to; None takes the model's own limit.
 
         Returns:
-            For each text a list of ``{"score", "token", "token_str", "sequence"}``, highest score first; a
-            list of such lists for a text of several gaps. As in transformers, a sequence of one text
-            answers as that text does.
+            For each text a list of ``{"score", "token", "token_str", "sequence"}``, highest score
+            first; a list of such lists for a text of several gaps. As in transformers, a sequence
+            of one text answers as that text does.
 
         Raises:
             InputError: A text has no gap, a target is no token, or an argument is out of range.
@@ -125,6 +125,6 @@ class FillMask(Head):
         missing = [index for index, token in enumerate(found) if token is None]
         if missing or not found:
             which = f"target {missing[0]}" if missing else "an empty list of targets"
-            msg = f"{which} is no token of the vocabulary; give whole tokens as the tokenizer has them"
+            msg = f"{which} is no token of the vocabulary; give whole tokens of the tokenizer"
             raise InputError(msg)
         return np.array(list(dict.fromkeys(found)), dtype=np.intp)

@@ -28,7 +28,7 @@ class TextClassification(Head):
         self,
         inputs: str | Pair | Sequence[str | Pair],
         *,
-        top_k: int | None | Literal[""] = "",
+        top_k: int | Literal[""] | None = "",
         function_to_apply: Function | None = None,
         truncation: bool = True,
         max_length: int | None = None,
@@ -37,16 +37,17 @@ class TextClassification(Head):
 
         Args:
             inputs: A text, a pair as ``dict(text=..., text_pair=...)``, or a sequence of either.
-            top_k: How many labels to return; None for all. Not given, it is the best one, not in a list.
+            top_k: How many labels to return; None for all. Not given, it is the best one, not in a
+                list.
             function_to_apply: ``softmax``, ``sigmoid`` or ``none``; None takes what the config's
-                problem_type asks for: sigmoid for several labels at once and for a single logit, none for
-                regression, else softmax.
+                problem_type asks for: sigmoid for several labels at once and for a single logit,
+                none for regression, else softmax.
             truncation: Cut a text that is too long; without it, it is refused.
             max_length: Tokens that a text is cut to; None takes the model's own limit.
 
         Returns:
-            ``{"label": ..., "score": ...}`` for each input, or a list of them, highest first, if `top_k` is
-            given. For a single text a list, as transformers has it.
+            ``{"label": ..., "score": ...}`` for each input, or a list of them, highest first, if
+            `top_k` is given. For a single text a list, as transformers has it.
 
         Raises:
             InputError: Something is no text or pair, or an argument is out of range.

@@ -42,7 +42,8 @@ class TextRanking(Head):
         """Score pairs.
 
         Args:
-            inputs: Pairs, each ``(query, document)`` or ``dict(text=..., text_pair=...)``, or one of them.
+            inputs: Pairs, each ``(query, document)`` or ``dict(text=..., text_pair=...)``, or one
+                of them.
             truncation: Cut a pair that is too long; without it, it is refused.
             max_length: Tokens that a pair is cut to; None takes the model's own limit.
 
@@ -80,7 +81,8 @@ class TextRanking(Head):
             return_documents: Return each document's text too.
 
         Returns:
-            ``{"corpus_id": ..., "score": ...}`` and, where asked for, ``"text"``, highest score first.
+            ``{"corpus_id": ..., "score": ...}`` and, where asked for, ``"text"``, highest score
+            first.
 
         Raises:
             InputError: Something is no text, or `top_k` is out of range.

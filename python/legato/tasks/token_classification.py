@@ -49,19 +49,19 @@ class TokenClassification(Head):
 
         Args:
             inputs: One text or a sequence of them.
-            aggregation_strategy: ``none``: tokens. ``simple``: neighbours of one label together, B- and I-
-                before a label read as its beginning and inside. ``first``, ``average`` and ``max`` first
-                give each word one label: its first token's, that of the mean scores, or that of the token
-                with the highest score.
+            aggregation_strategy: ``none``: tokens. ``simple``: neighbours of one label together, B-
+                and I- before a label read as its beginning and inside. ``first``, ``average`` and
+                ``max`` first give each word one label: its first token's, that of the mean scores,
+                or that of the token with the highest score.
             ignore_labels: Labels to leave out.
-            stride: Read a long text in windows that share this many tokens; needs a strategy other than
-                ``none``. None cuts it.
+            stride: Read a long text in windows that share this many tokens; needs a strategy other
+                than ``none``. None cuts it.
             truncation: Without it and without a stride, a text that is too long is refused.
 
         Returns:
-            For each text a list of ``{"entity", "score", "index", "word", "start", "end"}``, or, with a
-            strategy, of ``{"entity_group", "score", "word", "start", "end"}``; start and end count
-            characters. Not in a list for a single text.
+            For each text a list of ``{"entity", "score", "index", "word", "start", "end"}``, or,
+            with a strategy, of ``{"entity_group", "score", "word", "start", "end"}``; start and end
+            count characters. Not in a list for a single text.
 
         Raises:
             InputError: Something is no text, or the strategy or the stride is not possible.
@@ -127,7 +127,7 @@ class TokenClassification(Head):
         return [self._group(group) for group in _groups(tokens)]
 
     def _tokens(self, text: str, windows: _windows.Windows, row: int) -> list[dict[str, Any]]:
-        """Return the tokens of a row that are of the text, and of each whether it goes on a word."""
+        """Return the tokens of a row that are of the text, and whether each goes on a word."""
         batch = windows.batch
         tokens = []
         for index, scores in enumerate(softmax(windows.logits[row])):
@@ -173,7 +173,7 @@ class TokenClassification(Head):
             return self.tokenizer.decode(known)
         prefix = self._prefix
         if not prefix:
-            return " ".join(words).replace("▁", " ").strip()
+            return " ".join(" ".join(words).replace("▁", " ").split())
         return " ".join(words).replace(f" {prefix}", "").strip()
 
 
@@ -193,7 +193,7 @@ def _groups(tokens: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _without_overlaps(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return of pieces that overlap, as windows do, the longest; of these the one of the highest score."""
+    """Return of pieces that overlap, as windows do, the longest; of these the best."""
     kept: list[dict[str, Any]] = []
     for piece in sorted(pieces, key=lambda piece: piece["start"]):
         if not kept or piece["start"] >= kept[-1]["end"]:

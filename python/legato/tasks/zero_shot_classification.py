@@ -29,7 +29,7 @@ class ZeroShotClassification(Head):
             raise ModelError(msg)
         self._entailment = found[0]
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - transformers' own
         self,
         sequences: str | Sequence[str],
         candidate_labels: str | Sequence[str],
@@ -45,14 +45,16 @@ class ZeroShotClassification(Head):
             sequences: One text or a sequence of them.
             candidate_labels: The labels, as a sequence or separated by commas.
             hypothesis_template: A sentence with ``{}`` where a label goes.
-            multi_label: Judge each label alone, entailment against contradiction; else their scores add
-                up to 1.
-            truncation: Cut a text that is too long, never the hypothesis; without it, it is refused.
-            max_length: Tokens that text and hypothesis are cut to; None takes the model's own limit.
+            multi_label: Judge each label alone, entailment against contradiction; else their scores
+                add up to 1.
+            truncation: Cut a text that is too long, never the hypothesis; without it, it is
+                refused.
+            max_length: Tokens that text and hypothesis are cut to; None takes the model's own
+                limit.
 
         Returns:
-            ``{"sequence": ..., "labels": [...], "scores": [...]}``, highest score first, for each text; not
-            in a list for a single one.
+            ``{"sequence": ..., "labels": [...], "scores": [...]}``, highest score first, for each
+            text; not in a list for a single one.
 
         Raises:
             InputError: There are no texts or labels, or the template has no place for one.
