@@ -105,7 +105,7 @@ class QuestionAnswering(Head):
 def _shares(
     logits: NDArray[np.float32], encoding: Encoding
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], float]:
-    """Return the shares of each token as start and as end, which are of the context, and that of none.
+    """Return each token's shares as start and end, which are of the context, and that of none.
 
     The first token stands for "there is no answer", and is one of those that share.
     """
