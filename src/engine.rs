@@ -16,7 +16,7 @@ use crate::tokenize::{Defaults, EncodeOptions, Source, Tokenizer, Tokens};
 
 /// Tokens of one batch: enough rows for the matrix kernels to reach their speed, few enough that the
 /// widest activation (rows x 4H float32) stays within the cache that a core has for itself.
-const TOKEN_BUDGET: usize = 1024;
+pub(crate) const TOKEN_BUDGET: usize = 1024;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -96,7 +96,7 @@ impl Engine {
     /// [`Error::Input`] for tokens of another tokenizer, or outside of what the model knows;
     /// [`Error::Stopped`] once `stop` is set.
     pub fn run(&self, tokens: &Tokens, stop: &AtomicBool) -> Result<Outputs> {
-        self.check(tokens)?;
+        check(tokens, self.tokenizer.digest(), self.encoder.sizes())?;
         let width = self.hidden_size();
         let mut batches = batch::pack(tokens, TOKEN_BUDGET);
         let threads = rayon::current_num_threads();
@@ -188,42 +188,42 @@ impl Engine {
         })?;
         Ok(pooled)
     }
+}
 
-    fn check(&self, tokens: &Tokens) -> Result<()> {
-        tokens.check()?;
-        if tokens.tokenizer_digest != self.tokenizer.digest() {
+/// Fails unless `tokens` are of the tokenizer with this digest, and within what a model takes.
+pub(crate) fn check(tokens: &Tokens, digest: &str, sizes: Sizes) -> Result<()> {
+    tokens.check()?;
+    if tokens.tokenizer_digest != digest {
+        return Err(Error::input(format!(
+            "the tokens were made by tokenizer {}, this model has {}; encode the texts with the \
+             model's own tokenizer",
+            tokens.tokenizer_digest, digest
+        )));
+    }
+    let Sizes { positions, vocab, segments, .. } = sizes;
+    for (text, &length) in tokens.lengths.iter().enumerate() {
+        if length == 0 {
             return Err(Error::input(format!(
-                "the tokens were made by tokenizer {}, this model has {}; encode the texts with the \
-                 model's own tokenizer",
-                tokens.tokenizer_digest,
-                self.tokenizer.digest()
+                "text {text} has no tokens; encode it with special tokens, or leave it out"
             )));
         }
-        let Sizes { positions, vocab, segments, .. } = self.encoder.sizes();
-        for (text, &length) in tokens.lengths.iter().enumerate() {
-            if length == 0 {
-                return Err(Error::input(format!(
-                    "text {text} has no tokens; encode it with special tokens, or leave it out"
-                )));
-            }
-            if length as usize > positions {
-                return Err(Error::input(format!(
-                    "text {text} has {length} tokens, the model takes {positions}; truncate it"
-                )));
-            }
+        if length as usize > positions {
+            return Err(Error::input(format!(
+                "text {text} has {length} tokens, the model takes {positions}; truncate it"
+            )));
         }
-        for (what, ids, most) in
-            [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, segments)]
-        {
-            // Which text, and not which token: those stay out of messages.
-            if let Some(at) = ids.iter().position(|&id| id as usize >= most) {
-                return Err(Error::input(format!(
-                    "text {} has a {what} id outside of the {most} that the model knows; encode it with \
-                     the model's own tokenizer",
-                    tokens.text_of(at)
-                )));
-            }
-        }
-        Ok(())
     }
+    for (what, ids, most) in
+        [("token", &tokens.ids, vocab), ("segment", &tokens.type_ids, segments)]
+    {
+        // Which text, and not which token: those stay out of messages.
+        if let Some(at) = ids.iter().position(|&id| id as usize >= most) {
+            return Err(Error::input(format!(
+                "text {} has a {what} id outside of the {most} that the model knows; encode it with \
+                 the model's own tokenizer",
+                tokens.text_of(at)
+            )));
+        }
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@
 //!
 //! [`tokenize`] turns text into flat [`Tokens`]; [`batch`] orders and packs them without padding;
 //! [`model`] computes hidden states on a [`backend`] and [`head`] pools them into [`Outputs`], both composed by
-//! [`Engine`]; [`format`] turns values into bytes, [`store`] keeps them, and a [`Ref`] is what travels
+//! [`Engine`], or answer a task as logits by a [`TaskEngine`]; [`format`] turns values into bytes, [`store`] keeps them, and a [`Ref`] is what travels
 //! to the next state. [`hub`] hands out a model's files, verified. Each heavy dependency has one home,
 //! and nothing imports `python`, the only module that knows pyo3.
 
@@ -23,6 +23,7 @@ pub mod head;
 pub mod hub;
 pub mod kernels;
 pub mod model;
+pub mod predict;
 #[cfg(feature = "python")]
 mod python;
 pub mod reference;
@@ -34,6 +35,7 @@ pub use batch::Batch;
 pub use engine::{Engine, EngineOptions, Outputs};
 pub use error::{Error, Result};
 pub use hub::ModelFiles;
+pub use predict::{Logits, TaskEngine};
 pub use reference::Ref;
 pub use store::Store;
 pub use tokenize::{Tokenizer, Tokens};

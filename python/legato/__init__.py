@@ -9,7 +9,16 @@ passes between states.
 import importlib
 from typing import TYPE_CHECKING
 
-from legato._native import Engine, ModelFiles, Ref, Store, Tokenizer, Tokens, __version__
+from legato._native import (
+    Engine,
+    ModelFiles,
+    Ref,
+    Store,
+    TaskEngine,
+    Tokenizer,
+    Tokens,
+    __version__,
+)
 from legato.pipeline import pipeline
 from legato.settings import Settings
 from legato.step import Task, step
@@ -20,7 +29,16 @@ if TYPE_CHECKING:
     from legato.workflow import Workflow
 
 __all__ = ["Engine", "ModelFiles", "Ref", "Results", "Run", "Settings", "Store", "Task"]
-__all__ += ["Tokenizer", "Tokens", "Workflow", "__version__", "pipeline", "run", "step"]
+__all__ += [
+    "TaskEngine",
+    "Tokenizer",
+    "Tokens",
+    "Workflow",
+    "__version__",
+    "pipeline",
+    "run",
+    "step",
+]
 
 _LATER = {"Results": "results", "Run": "local", "Workflow": "workflow", "run": "local"}
 """What a Lambda handler does without: imported on first use, so that it starts sooner."""

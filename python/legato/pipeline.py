@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from legato._native import Engine, ModelFiles
 from legato.errors import InputError, ModelError
@@ -14,7 +15,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TASKS = ("feature-extraction",)
+    from legato.tasks.fill_mask import FillMask
+    from legato.tasks.question_answering import QuestionAnswering
+    from legato.tasks.text_classification import TextClassification
+    from legato.tasks.text_ranking import TextRanking
+    from legato.tasks.token_classification import TokenClassification
+    from legato.tasks.zero_shot_classification import ZeroShotClassification
+
+_LATER = {
+    "text-classification": "TextClassification",
+    "text-ranking": "TextRanking",
+    "zero-shot-classification": "ZeroShotClassification",
+    "fill-mask": "FillMask",
+    "token-classification": "TokenClassification",
+    "question-answering": "QuestionAnswering",
+}
+"""Tasks whose modules are imported on first use, by the names of their classes."""
+
+TASKS = ("feature-extraction", *_LATER)
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,78 @@ class FeatureExtraction:
         return vectors[0] if isinstance(texts, str) else vectors
 
 
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> FeatureExtraction: ...
+@overload
+def pipeline(
+    task: Literal["text-classification"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> TextClassification: ...
+@overload
+def pipeline(
+    task: Literal["text-ranking"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> TextRanking: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> ZeroShotClassification: ...
+@overload
+def pipeline(
+    task: Literal["fill-mask"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> FillMask: ...
+@overload
+def pipeline(
+    task: Literal["token-classification"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> TokenClassification: ...
+@overload
+def pipeline(
+    task: Literal["question-answering"],
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> QuestionAnswering: ...
+@overload
+def pipeline(
+    task: str,
+    model: str | os.PathLike[str],
+    *,
+    revision: str | None = ...,
+    device: str = ...,
+    dtype: str = ...,
+) -> Any: ...
 def pipeline(
     task: str,
     model: str | os.PathLike[str],
@@ -49,11 +139,13 @@ def pipeline(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
-) -> FeatureExtraction:
+) -> Any:
     """Load a model for a task.
 
     Args:
-        task: ``feature-extraction``.
+        task: ``feature-extraction``, ``text-classification``, ``text-ranking``,
+            ``zero-shot-classification``, ``fill-mask``, ``token-classification`` or
+            ``question-answering``.
         model: Folder with config.json, tokenizer.json and model.safetensors.
         revision: Digest that the files must have (``ModelFiles.digest``); None takes what is there.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
@@ -61,7 +153,8 @@ def pipeline(
 
     Raises:
         InputError: The task is not known.
-        ModelError: The folder is no model that legato runs, or of another revision.
+        ModelError: The folder is no model that legato runs, has no head for
+            the task, or is of another revision.
         DeviceError: The device or dtype is not available.
 
     Example:
@@ -73,7 +166,10 @@ def pipeline(
         raise InputError(msg)
     files = ModelFiles.from_dir(model)
     check_revision(files, model, revision, "revision")
-    return FeatureExtraction(Engine(files, device=device, dtype=dtype))
+    if task not in _LATER:
+        return FeatureExtraction(Engine(files, device=device, dtype=dtype))
+    module = importlib.import_module(f"legato.tasks.{task.replace('-', '_')}")
+    return getattr(module, _LATER[task])(files, device=device, dtype=dtype)
 
 
 def check_revision(

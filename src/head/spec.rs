@@ -15,20 +15,44 @@ pub enum Task {
     MaskedLm,
 }
 
-const NAMES: [(&str, Task); 4] = [
-    ("sequence-classification", Task::SequenceClassification),
-    ("token-classification", Task::TokenClassification),
-    ("question-answering", Task::QuestionAnswering),
-    ("masked-lm", Task::MaskedLm),
-];
-
 impl Task {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::SequenceClassification,
+        Self::TokenClassification,
+        Self::QuestionAnswering,
+        Self::MaskedLm,
+    ];
+
     /// Reads a task's name.
     pub fn from_name(name: &str) -> Result<Self> {
-        NAMES.iter().find(|(known, _)| *known == name).map(|(_, task)| *task).ok_or_else(|| {
-            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-            Error::input(format!("task '{name}' is not known; use {}", known.join(", ")))
+        Self::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            Error::input(format!("task '{name}' is not known; use {known}"))
         })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SequenceClassification => "sequence-classification",
+            Self::TokenClassification => "token-classification",
+            Self::QuestionAnswering => "question-answering",
+            Self::MaskedLm => "masked-lm",
+        }
+    }
+
+    /// The task of a class of transformers, as `architectures` in a config names it.
+    pub(super) fn of_class(class: &str) -> Option<Self> {
+        let (_, what) = class.split_once("For")?;
+        match what {
+            "SequenceClassification" => Some(Self::SequenceClassification),
+            "TokenClassification" => Some(Self::TokenClassification),
+            "QuestionAnswering" => Some(Self::QuestionAnswering),
+            "MaskedLM" | "PreTraining" => Some(Self::MaskedLm),
+            _ => None,
+        }
     }
 
     /// Whether there is one row of logits a text, and not a token.

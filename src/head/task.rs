@@ -54,6 +54,7 @@ impl<B: Backend> Head<B> {
             return Err(checkpoint.bad(format!("there are no heads for model_type '{model_type}'")));
         };
         let at = Names { family, weights, config, hidden };
+        at.check(task)?;
         let whole = |dense: &Dense| at.transform(dense, hidden).map(Some);
         let per_token = || family.token.as_ref().map_or(Ok(None), whole);
         let labels = labels(config);
@@ -130,6 +131,36 @@ struct Names<'l, 'w, B: Backend> {
 impl<B: Backend> Names<'_, '_, B> {
     fn bad(&self, reason: impl Into<String>) -> Error {
         self.weights.weights().bad(reason)
+    }
+
+    /// Fails with what the checkpoint has unless it has the head of `task`.
+    fn check(&self, task: Task) -> Result<()> {
+        let found: Vec<Task> = Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect();
+        if found.contains(&task) {
+            return Ok(());
+        }
+        let names: Vec<&str> = found.iter().map(|task| task.name()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let wanted = task.name();
+        Err(self.bad(format!("it has no head for {wanted}; the heads that it has: {names}")))
+    }
+
+    /// Whether the head's tensors are there. Some families call those of two tasks the same, and then
+    /// what the config says decides.
+    fn is_there(&self, task: Task) -> bool {
+        let family = self.family;
+        let has = |name: &str| self.weights.has(&format!("{name}.weight"));
+        let there = match task {
+            Task::SequenceClassification => {
+                has(family.text_labels) && has(&self.full(family.pooled.name))
+            }
+            Task::TokenClassification => has(family.token_labels),
+            Task::QuestionAnswering => has(family.spans),
+            Task::MaskedLm => family.masked.iter().any(|masked| has(masked.dense.name)),
+        };
+        let classes = self.config["architectures"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut said = classes.iter().filter_map(Value::as_str).filter_map(Task::of_class);
+        there && said.next().is_none_or(|first| first == task || said.any(|other| other == task))
     }
 
     /// A name with the encoder's prefix for its star.

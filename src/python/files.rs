@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
+use serde_json::Value;
 
 use super::enter;
 use crate::hub;
@@ -37,6 +38,18 @@ impl ModelFiles {
     #[staticmethod]
     fn from_dir(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         Ok(Self { inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))? })
+    }
+
+    /// Return a JSON file of the model, such as "config.json", parsed; None if there is none of this name.
+    ///
+    /// Raises:
+    ///     ModelError: it is no JSON object.
+    fn read_json<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !self.inner.has(name) {
+            return Ok(None);
+        }
+        let object = enter::quick(py, || Ok(Value::Object(self.inner.object(name)?).to_string()))?;
+        py.import("json")?.call_method1("loads", (object,)).map(Some)
     }
 
     /// What pins this model: "sha256:" and the digest over names and contents of its files.

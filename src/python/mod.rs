@@ -17,6 +17,7 @@ mod files;
 mod format;
 mod ids;
 mod module;
+mod predict;
 mod reference;
 mod result;
 mod store;

@@ -12,6 +12,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::format::{read_parquet, read_safetensors, write_parquet, write_safetensors};
     #[pymodule_export]
+    use crate::python::predict::TaskEngine;
+    #[pymodule_export]
     use crate::python::reference::Ref;
     #[pymodule_export]
     use crate::python::store::{Chunks, Store};

@@ -3,6 +3,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::arguments::Count;
+use super::tokenizer::Tokenizer;
 use super::{arrays, enter, errors::input};
 use crate::format;
 use crate::tokenize::{self, Column, Padding, Side};
@@ -88,6 +89,39 @@ impl Tokens {
             padded.set_item(name, arrays::matrix(py, cells, tokens.len(), width)?)?;
         }
         Ok(padded)
+    }
+
+    /// Take rows of token ids, such as the windows of long texts.
+    ///
+    /// Args:
+    ///     rows: token ids of each row.
+    ///     type_ids: segment ids of each row; None is 0 everywhere.
+    ///     tokenizer: the tokenizer that made the ids.
+    ///
+    /// Raises:
+    ///     InputError: ids and segment ids are not of the same lengths.
+    #[staticmethod]
+    #[pyo3(signature = (rows, type_ids = None, *, tokenizer))]
+    fn from_rows(
+        py: Python<'_>,
+        rows: Vec<Vec<u32>>,
+        type_ids: Option<Vec<Vec<u32>>>,
+        tokenizer: &Tokenizer,
+    ) -> PyResult<Self> {
+        let digest = tokenizer.inner.digest().to_owned();
+        let mut inner = tokenize::Tokens { tokenizer_digest: digest, ..Default::default() };
+        let type_ids = match type_ids {
+            Some(type_ids) => type_ids,
+            None => rows.iter().map(|row| vec![0; row.len()]).collect(),
+        };
+        let lengths = |rows: &[Vec<u32>]| rows.iter().map(Vec::len).collect::<Vec<_>>();
+        if lengths(&rows) != lengths(&type_ids) {
+            return Err(input(py, "type_ids must have as many ids as rows, row by row"));
+        }
+        for (row, type_ids) in rows.iter().zip(&type_ids) {
+            enter::brief(py, || inner.push(row, type_ids, false))?;
+        }
+        Ok(Self { inner })
     }
 
     /// Write the tokens as a safetensors file of int32 arrays.

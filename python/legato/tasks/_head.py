@@ -1,0 +1,135 @@
+"""A model with a task's head, its labels, and texts encoded as it takes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from legato._native import ModelFiles, TaskEngine, Tokens
+from legato.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Pair: TypeAlias = Mapping[str, str]
+"""``text`` and, where there is a second one, ``text_pair``."""
+
+LOG = logging.getLogger("legato")
+
+
+class Head:
+    """What the tasks share.
+
+    `truncated` counts the texts that calls have cut to the model's limit; each call that cuts logs
+    how many.
+    """
+
+    def __init__(
+        self, files: ModelFiles, task: str, *, device: str = "auto", dtype: str = "float32"
+    ) -> None:
+        """Load a model.
+
+        Raises:
+            ModelError: The files are no model that legato runs, or have no head for the task.
+            DeviceError: The device or dtype is not available.
+        """
+        self.engine = TaskEngine(files, task, device=device, dtype=dtype)
+        self.tokenizer = self.engine.tokenizer
+        self.config: dict[str, Any] = files.read_json("config.json") or {}
+        self.truncated = 0
+
+    def labels(self) -> list[str]:
+        """Return the label of each logit, as the config names them.
+
+        Raises:
+            ModelError: The config names other labels than 0 to L - 1.
+        """
+        names = self.config.get("id2label") or {}
+        width = self.engine.width
+        found = [names.get(str(index), f"LABEL_{index}") for index in range(width)]
+        if names and len(names) != width:
+            msg = f"id2label in config.json names {len(names)} labels, the head has {width}"
+            raise ModelError(msg)
+        return [str(name) for name in found]
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        truncation: bool | Literal["only_first", "only_second"] = True,
+        max_length: int | None = None,
+    ) -> Tokens:
+        """Encode texts, cut to what the model takes; `run` refuses those that stay too long."""
+        limit = self.engine.max_length
+        tokens = self.tokenizer.encode(
+            texts,
+            pairs=pairs,
+            truncation=truncation,
+            max_length=limit if max_length is None else min(max_length, limit),
+        )
+        self.count(tokens.truncated)
+        return tokens
+
+    def count(self, truncated: int) -> None:
+        """Count texts that were cut."""
+        if truncated:
+            self.truncated += truncated
+            LOG.info("%d texts were cut to the model's limit", truncated)
+
+
+def pairs_of(inputs: Sequence[str | Pair]) -> tuple[list[str], list[str] | None]:
+    """Return first and second texts of a list of texts, or of dicts with text and text_pair.
+
+    Raises:
+        InputError: Some are pairs and others are not, or a dict has no text.
+    """
+    first: list[str] = []
+    second: list[str] = []
+    for index, item in enumerate(inputs):
+        if isinstance(item, str):
+            first.append(item)
+            continue
+        if not isinstance(item, Mapping) or "text" not in item:
+            kind = type(item).__name__
+            msg = f"input {index} must be a str or a dict with text and text_pair, not {kind}"
+            raise InputError(msg)
+        first.append(item["text"])
+        if item.get("text_pair") is not None:
+            second.append(item["text_pair"])
+    if second and len(second) != len(first):
+        msg = "some inputs are pairs and others are not; give them in two calls"
+        raise InputError(msg)
+    return first, second or None
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return shares that add up to 1 over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-x)); a tanh cannot overflow."""
+    shares: NDArray[np.float32] = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
+    return shares
+
+
+def descending(scores: NDArray[np.float32], top_k: int | None = None) -> NDArray[np.intp]:
+    """Return the indices of the `top_k` highest scores; equal ones in their order."""
+    return np.argsort(-scores, kind="stable")[:top_k]
+
+
+def check_top_k(top_k: int | None) -> None:
+    """Refuse what is no number of results.
+
+    Raises:
+        InputError: It is below 1.
+    """
+    if top_k is not None and top_k < 1:
+        msg = f"top_k must be 1 or more, or None for all, not {top_k}"
+        raise InputError(msg)

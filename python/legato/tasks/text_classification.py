@@ -1,0 +1,90 @@
+"""``text-classification``: labels of texts, or of pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from legato._native import ModelFiles
+from legato.errors import InputError
+from legato.tasks._head import Head, Pair, check_top_k, descending, pairs_of, sigmoid, softmax
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Function: TypeAlias = Literal["softmax", "sigmoid", "none"]
+
+
+class TextClassification(Head):
+    """Texts to labels with scores."""
+
+    def __init__(self, files: ModelFiles, *, device: str = "auto", dtype: str = "float32") -> None:
+        """Load a model with a head for labels of texts."""
+        super().__init__(files, "sequence-classification", device=device, dtype=dtype)
+        self._labels = self.labels()
+
+    def __call__(
+        self,
+        inputs: str | Pair | Sequence[str | Pair],
+        *,
+        top_k: int | Literal[""] | None = "",
+        function_to_apply: Function | None = None,
+        truncation: bool = True,
+        max_length: int | None = None,
+    ) -> Any:
+        """Score the labels of texts.
+
+        Args:
+            inputs: A text, a pair as ``dict(text=..., text_pair=...)``, or a sequence of either.
+            top_k: How many labels to return; None for all. Not given, it is the best one, not in a
+                list.
+            function_to_apply: ``softmax``, ``sigmoid`` or ``none``; None takes what the config's
+                problem_type asks for: sigmoid for several labels at once and for a single logit,
+                none for regression, else softmax.
+            truncation: Cut a text that is too long; without it, it is refused.
+            max_length: Tokens that a text is cut to; None takes the model's own limit.
+
+        Returns:
+            ``{"label": ..., "score": ...}`` for each input, or a list of them, highest first, if
+            `top_k` is given. For a single text a list, as transformers has it.
+
+        Raises:
+            InputError: Something is no text or pair, or an argument is out of range.
+
+        Example:
+            >>> classify("a fine day")  # doctest: +SKIP
+            [{'label': 'POSITIVE', 'score': 0.98}]
+        """
+        plain = top_k == ""
+        count = 1 if top_k == "" else top_k
+        check_top_k(count)
+        single = isinstance(inputs, (str, Mapping))
+        texts, pairs = pairs_of([inputs] if single else inputs)  # type: ignore[arg-type,list-item]
+        tokens = self.encode(texts, pairs, truncation=truncation, max_length=max_length)
+        scores = self._apply(self.engine.run(tokens), function_to_apply)
+        results = [self._ranked(row, count) for row in scores]
+        if not plain:
+            return results[0] if single else results
+        best = [labels[0] for labels in results]
+        return best[0] if isinstance(inputs, Mapping) else best
+
+    def _ranked(self, scores: NDArray[np.float32], top_k: int | None) -> list[dict[str, Any]]:
+        order = descending(scores, top_k)
+        return [{"label": self._labels[i], "score": float(scores[i])} for i in order]
+
+    def _apply(self, logits: NDArray[np.float32], function: str | None) -> NDArray[np.float32]:
+        name = function or self._function()
+        functions = {"softmax": softmax, "sigmoid": sigmoid, "none": None}
+        if name not in functions:
+            msg = f"function_to_apply must be {', '.join(functions)} or None, not '{name}'"
+            raise InputError(msg)
+        apply = functions[name]
+        return logits if apply is None else apply(logits)
+
+    def _function(self) -> str:
+        problem = self.config.get("problem_type")
+        if problem == "regression":
+            return "none"
+        several = problem == "multi_label_classification" or self.engine.width == 1
+        return "sigmoid" if several else "softmax"

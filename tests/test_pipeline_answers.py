@@ -1,0 +1,93 @@
+"""question-answering, against all spans tried one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import legato
+from legato import Tokens
+from legato.errors import InputError
+from tests import task_models
+from tests.task_models import CLS, SEP
+
+QUESTION, CONTEXT = "w20 w21", "w5 w9 w31 w7 w8 w12 w39"
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> legato.pipeline:
+    made = task_models.make(tmp_path, "distilbert", "question-answering", special=True)
+    return legato.pipeline("question-answering", model=made.path)
+
+
+def spans(
+    ask: legato.pipeline, context: str, longest: int
+) -> tuple[list[dict[str, object]], float]:
+    """All answers, best first, and the score of none; by loops and in float64."""
+    words = context.split()
+    row = [CLS, 20, 21, SEP, *(int(word[1:]) for word in words), SEP]
+    types = [0] * 4 + [1] * (len(words) + 1)
+    logits = ask.engine.run(Tokens.from_rows([row], [types], tokenizer=ask.tokenizer)).astype(float)
+    kept = logits[[0, *range(4, 4 + len(words))]]
+    start, end = (np.exp(kept) / np.exp(kept).sum(0)).T
+    found = []
+    for i in range(len(words)):
+        for j in range(i, min(i + longest, len(words))):
+            first = len(" ".join([*words[:i], ""]))
+            answer = " ".join(words[i : j + 1])
+            score = start[i + 1] * end[j + 1]
+            found.append(
+                {"score": score, "start": first, "end": first + len(answer), "answer": answer}
+            )
+    return sorted(found, key=lambda one: -one["score"]), start[0] * end[0]
+
+
+def same(found: list[dict[str, object]], expected: list[dict[str, object]]) -> bool:
+    return [{**one, "score": None} for one in found] == [
+        {**one, "score": None} for one in expected
+    ] and np.allclose(
+        [one["score"] for one in found], [one["score"] for one in expected], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("longest", [1, 2, 15])
+def test_the_best_spans(ask: legato.pipeline, longest: int) -> None:
+    expected, _ = spans(ask, CONTEXT, longest)
+    found = ask(question=QUESTION, context=CONTEXT, top_k=5, max_answer_len=longest)
+    assert same(found, expected[:5])
+    one = ask(question=QUESTION, context=CONTEXT, max_answer_len=longest)
+    assert one == found[0]
+    assert ask(question=[QUESTION] * 2, context=CONTEXT, max_answer_len=longest) == [one, one]
+    assert ask(question=[QUESTION], context=[CONTEXT], max_answer_len=longest) == [one]
+
+
+def test_no_answer(ask: legato.pipeline) -> None:
+    expected, none = spans(ask, CONTEXT, 15)
+    found = ask(question=QUESTION, context=CONTEXT, top_k=100, handle_impossible_answer=True)
+    assert len(found) == len(expected) + 1
+    empty = [one for one in found if one["answer"] == ""]
+    assert len(empty) == 1
+    assert empty[0]["score"] == pytest.approx(none, abs=1e-5)
+    assert (empty[0]["start"], empty[0]["end"]) == (0, 0)
+
+
+def test_long_texts_are_read_in_windows(ask: legato.pipeline) -> None:
+    words = [f"w{5 + i * 7 % 35}" for i in range(60)]
+    # 40 tokens: 2 of the question, 3 special, 35 of the context, of which 10 are shared.
+    windows = [words[0:35], words[25:60]]
+    best = max(
+        (spans(ask, " ".join(part), 15)[0][0] for part in windows), key=lambda one: one["score"]
+    )
+    found = ask(question=QUESTION, context=" ".join(words), doc_stride=10)
+    assert found["score"] == pytest.approx(best["score"], abs=1e-5)
+    assert found["answer"] == best["answer"]
+    assert " ".join(words)[found["start"] : found["end"]] == found["answer"]
+
+
+def test_wrong_arguments(ask: legato.pipeline) -> None:
+    assert ask(question=[], context=[]) == []
+    for wrong in ({"top_k": 0}, {"max_answer_len": 0}, {"context": [CONTEXT] * 2}):
+        with pytest.raises(InputError):
+            ask(**{"question": QUESTION, "context": CONTEXT, **wrong})
