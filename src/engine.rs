@@ -102,7 +102,9 @@ impl Engine {
         let threads = rayon::current_num_threads();
         if batches.len() < threads {
             // Too few to keep all threads busy: the threads share each batch instead.
-            batches.iter_mut().for_each(|batch| batch.threads = threads);
+            for batch in &mut batches {
+                batch.threads = threads;
+            }
         }
         let pooled = batches
             .par_iter()

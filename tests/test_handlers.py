@@ -174,7 +174,7 @@ def test_a_missing_setting_is_a_settings_error(
     [
         ("LEGATO_STORE", "s3//bucket"),
         ("LEGATO_STORE", "gopher://bucket"),
-        ("LEGATO_DTYPE", "int8"),
+        ("LEGATO_DTYPE", "int4"),
         ("LEGATO_SHARDS", "3"),
     ],
 )

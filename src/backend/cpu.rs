@@ -342,6 +342,7 @@ fn relative<'a>(relative: &Relative<'a, Cpu>) -> plain::Relative<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // small numbers
 mod tests {
     use super::*;
 

@@ -182,6 +182,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 #[test]
+#[allow(clippy::cast_precision_loss)] // a few rows
 fn int8_is_near_to_float32_and_does_not_depend_on_company() {
     for folder in folders() {
         let expected = tensors(&folder, "expected.safetensors");

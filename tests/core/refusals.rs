@@ -224,7 +224,7 @@ fn options() {
         let error = load(device, "float32", None).unwrap_err();
         assert!(matches!(error, Error::Device { .. }), "{device}: {error}");
     }
-    for dtype in ["", "float64", "int8", "float16", "bfloat16"] {
+    for dtype in ["", "float64", "int4", "float16", "bfloat16"] {
         let error = load("cpu", dtype, None).unwrap_err();
         assert!(matches!(error, Error::Device { .. }), "{dtype}: {error}");
     }
