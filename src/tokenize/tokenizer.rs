@@ -19,14 +19,15 @@ use super::tokens::Tokens;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
 
-/// Bytes of text that the calling thread encodes where another one would do it alone: some 50 ms.
-const ALONE_BYTES: usize = 1 << 20;
+/// Bytes of text that the calling thread encodes where another one would do it alone. Ctrl-C waits for them: some
+/// 10 ms, and half a second at most (words without end, all of them new).
+const ALONE_BYTES: usize = 1 << 18;
 
 /// Ids for which decoding stays on its own thread.
 const INLINE_IDS: usize = 4096;
 
 /// As [`ALONE_BYTES`], in ids to decode.
-const ALONE_IDS: usize = 1 << 17;
+const ALONE_IDS: usize = 1 << 16;
 
 /// A Hugging Face tokenizer.
 ///

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and those that it may import. Leaves are above what is built on them.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("digest", &[]),
     ("device", &["error"]),
@@ -21,6 +21,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("model", &["error", "backend", "batch", "device", "hub"]),
     ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
+    ("predict", &["error", "batch", "device", "engine", "head", "hub", "tokenize"]),
     (
         "python",
         &[
@@ -33,7 +34,9 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
             "reference",
             "format",
             "store",
+            "head",
             "engine",
+            "predict",
             "python",
         ],
     ),
@@ -47,7 +50,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("parquet", &["format"]),
     ("arrow_array", &["format"]),
     ("arrow_schema", &["format"]),
-    ("candle_core", &["backend", "device", "engine", "head", "model"]),
+    ("candle_core", &["backend", "device", "engine", "head", "model", "predict"]),
     ("candle_nn", &["backend"]),
     ("gemm", &["kernels"]),
     ("safetensors", &["backend", "format", "hub"]),

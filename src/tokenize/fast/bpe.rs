@@ -245,6 +245,18 @@ impl Lane {
     }
 }
 
+impl Scratch {
+    /// Gives back what is allocated beyond so many symbols.
+    pub(super) fn shrink_to(&mut self, symbols: usize) {
+        for kept in [&mut self.symbols, &mut self.ranks, &mut self.next, &mut self.previous] {
+            kept.clear();
+            kept.shrink_to(symbols);
+        }
+        self.queue.clear();
+        self.queue.shrink_to(symbols);
+    }
+}
+
 impl Bpe {
     /// Resolves merges; `None` if one has a token that is not known, or two that `allowed` does not allow.
     pub(super) fn new(

@@ -210,7 +210,7 @@ impl Model for ByteLevel {
             }
             if has_parts(word) {
                 self.parts(word, |part| {
-                    if part.len() <= SHORT {
+                    if part.len() <= SHORT && !new.is_enough() {
                         let key = self.part_key(part);
                         cache.prefetch_short(key);
                         new.push_short(key);

@@ -88,6 +88,7 @@ impl Fast {
         work.begin();
         self.encode_beginning(text, work, limit.unwrap_or(usize::MAX));
         work.end();
+        self.settle_if_full(work);
     }
 
     fn encode_beginning(&self, text: &str, work: &mut Work, limit: usize) {
@@ -113,6 +114,12 @@ impl Fast {
         self.family.settle(work);
     }
 
+    fn settle_if_full(&self, work: &mut Work) {
+        if work.is_full() {
+            self.family.settle(work);
+        }
+    }
+
     fn encode_part(&self, text: &str, work: &mut Work, limit: usize) {
         let Some(raw) = &self.added.raw else {
             return self.encode_section(text, true, work, limit);
@@ -125,6 +132,7 @@ impl Fast {
                 }
                 Section::Token(id) => work.push_id(id),
             }
+            self.settle_if_full(work);
             work.least() < limit
         });
     }
@@ -142,6 +150,7 @@ impl Fast {
                 }
                 Section::Token(id) => work.push_id(id),
             }
+            self.settle_if_full(work);
             work.least() < limit
         });
     }

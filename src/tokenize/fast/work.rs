@@ -12,6 +12,9 @@ use super::{bpe, unigram};
 /// Words that wait at most: as many lines as the processor's first cache holds beside all else.
 const MOST: usize = 256;
 
+/// Words that are learnt at once, at most: those of one text without spaces may be many more.
+const LEARNT: usize = 4096;
+
 /// Bytes, and ids, that are kept allocated between tasks.
 const KEPT: usize = 1 << 18;
 
@@ -175,7 +178,9 @@ impl Work {
             each(ends.map(|end| &self.ids[std::mem::replace(&mut start, end)..end]))?;
         }
         self.ids.drain(..start);
-        self.ends = rest.iter().map(|end| end - start).collect();
+        let done = self.ends.len() - rest.len();
+        self.ends.drain(..done);
+        self.ends.iter_mut().for_each(|end| *end -= start);
         Ok(())
     }
 
@@ -184,10 +189,15 @@ impl Work {
         self.ends.clear();
         self.ids.clear();
         self.ids.shrink_to(KEPT);
+        self.ends.shrink_to(KEPT);
         for queue in [&mut self.queue, &mut self.new] {
             queue.clear();
+            queue.entries.shrink_to(KEPT / 16);
             queue.long.shrink_to(KEPT);
         }
+        self.bytes.shrink_to(KEPT);
+        self.text.shrink_to(KEPT);
+        self.merge.shrink_to(KEPT);
     }
 
     /// Where in `ids` the text begins that has not ended.
@@ -236,6 +246,11 @@ impl Queue {
         let place = (self.long.len() as u128) << PLACE | word.len() as u128;
         self.entries.push(LONG | place);
         self.long.extend_from_slice(word);
+    }
+
+    /// Whether there is nothing to gain from more words to be learnt.
+    pub(super) fn is_enough(&self) -> bool {
+        self.entries.len() >= LEARNT
     }
 
     pub(super) fn clear(&mut self) {
@@ -387,6 +402,24 @@ mod tests {
             work.drain(each).unwrap();
         }
         assert_eq!((pairs, work.ended()), (vec![(0, 1), (2, 3)], 1));
+    }
+
+    #[test]
+    fn a_huge_text_leaves_no_memory_behind() {
+        let mut work = Work::default();
+        work.push(b"a");
+        for id in 0..4 * KEPT as u32 {
+            work.push_id(id);
+            work.end();
+        }
+        work.push(&vec![b'a'; 4 * KEPT]);
+        work.settle(&Lengths);
+        assert!(work.ids.capacity() > 4 * KEPT);
+        work.clear();
+        let queue = &work.queue;
+        let kept = [work.ids.capacity(), work.ends.capacity(), queue.long.capacity()];
+        assert!(kept.iter().all(|&kept| kept <= KEPT), "{kept:?}");
+        assert!(queue.entries.capacity() <= KEPT / 16);
     }
 
     #[test]
