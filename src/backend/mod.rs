@@ -7,9 +7,7 @@ mod cpu;
 mod host;
 mod loader;
 mod seam;
-mod share;
 mod weights;
-mod workspace;
 
 pub use candle::Candle;
 pub use cpu::Cpu;

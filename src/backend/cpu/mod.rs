@@ -1,0 +1,12 @@
+//! The backend of CPUs.
+
+mod attention;
+mod linear;
+mod ops;
+mod pass;
+mod share;
+#[cfg(test)]
+mod tests;
+mod workspace;
+
+pub use ops::Cpu;
