@@ -207,6 +207,8 @@ impl<B: Backend> Deberta<B> {
         let (positions, segments) = (config.max_position_embeddings, config.type_vocab_size);
         let project = || below.linear_without_bias("embed_proj", wide, hidden);
         let relative = config.relative_attention;
+        let layers = encoder.at("layer");
+        let layer = |i: usize| Layer::load(&layers.at(i), &LAYER, &shape);
         Ok(Self {
             shape,
             activation,
@@ -221,7 +223,7 @@ impl<B: Backend> Deberta<B> {
                 .transpose()?,
             project: (wide != hidden).then(project).transpose()?,
             norm: below.layer_norm("LayerNorm", hidden, shape.eps)?,
-            layers: Layer::load_all(&encoder.at("layer"), &LAYER, &shape)?,
+            layers: (0..shape.layers).map(layer).collect::<Result<_>>()?,
             met: if relative { positions_met(&encoder, &config, &shape, span.1)? } else { vec![] },
             buckets: if relative { buckets(positions, span) } else { vec![] },
             convolution: (config.conv_kernel_size > 0)

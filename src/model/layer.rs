@@ -1,5 +1,5 @@
 use super::config::Shape;
-use crate::backend::{Activation, Attention, Backend, Loader};
+use crate::backend::{Activation, Attention, Backend, Loader, Relative};
 use crate::error::Result;
 
 /// What a layer's tensors are called.
@@ -49,11 +49,6 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// The layers `0..shape.layers` below `at`.
-    pub(super) fn load_all(at: &Loader<'_, B>, names: &Names, shape: &Shape) -> Result<Vec<Self>> {
-        (0..shape.layers).map(|i| Self::load(&at.at(i), names, shape)).collect()
-    }
-
     // (N, H) -> (N, H)
     pub(super) fn forward(
         &self,
@@ -67,5 +62,41 @@ impl<B: Backend> Layer<B> {
         let x = B::linear_add_norm(pass, &context, &self.attended, x, &self.attended_norm)?;
         let inner = B::linear(pass, &x, &self.up, activation)?; // (N, I)
         B::linear_add_norm(pass, &inner, &self.down, x, &self.down_norm)
+    }
+}
+
+/// Layers, one after the other.
+#[derive(Debug)]
+pub(super) struct Stack<B: Backend> {
+    layers: Vec<Layer<B>>,
+    heads: usize,
+    hidden: usize,
+    activation: Activation,
+}
+
+impl<B: Backend> Stack<B> {
+    /// The layers `0..count` below `at`.
+    pub(super) fn load(
+        at: &Loader<'_, B>,
+        names: &Names,
+        shape: &Shape,
+        count: usize,
+        activation: Activation,
+    ) -> Result<Self> {
+        let layers = (0..count).map(|i| Layer::load(&at.at(i), names, shape));
+        let &Shape { heads, hidden, .. } = shape;
+        Ok(Self { layers: layers.collect::<Result<_>>()?, heads, hidden, activation })
+    }
+
+    // (N, H) -> (N, H)
+    pub(super) fn forward(
+        &self,
+        pass: &B::Pass<'_>,
+        x: B::Rows,
+        relative: Relative<'_, B>,
+    ) -> Result<B::Rows> {
+        let attention = Attention { relative, ..Attention::plain(self.heads, self.hidden) };
+        let forward = |x, layer: &Layer<B>| layer.forward(pass, x, &attention, self.activation);
+        self.layers.iter().try_fold(x, forward)
     }
 }
