@@ -34,6 +34,17 @@ pub struct Run {
 }
 
 impl Batch {
+    /// Where the texts begin, `(B,)`.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
+    pub fn first_tokens(&self) -> Vec<u32> {
+        let begin = |end: &mut usize, length: &usize| {
+            *end += length;
+            Some((*end - length) as u32)
+        };
+        self.lengths.iter().scan(0, begin).collect()
+    }
+
     /// Runs of texts of equal length, in order; they cover the batch.
     #[must_use]
     pub fn runs(&self) -> Vec<Run> {

@@ -185,7 +185,7 @@ impl Engine {
     fn run_batch(&self, batch: &Batch) -> Result<Vec<f32>> {
         let width = self.hidden_size();
         let mut pooled = Vec::new();
-        self.encoder.forward(batch, &mut |hidden| {
+        self.encoder.forward(batch, None, &mut |hidden| {
             pooled = self.pooling.pool(hidden, width, batch, self.normalize);
         })?;
         Ok(pooled)

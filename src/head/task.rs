@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use candle_core::{DType, Device};
@@ -75,21 +76,23 @@ impl<B: Backend> Head<B> {
         Ok(Self { pick, transform, output, width })
     }
 
-    /// `hidden` (N, H) to logits, a row a text or a token; of tokens, those of `only` where it is given.
-    pub fn forward(
-        &self,
-        pass: &B::Pass<'_>,
-        hidden: &B::Rows,
-        batch: &Batch,
-        only: Option<&[u32]>,
-    ) -> Result<B::Rows> {
-        let picked = match (self.pick, only) {
-            (Pick::Tokens, None) => None,
-            (Pick::Tokens, Some(rows)) => Some(B::select(pass, hidden, rows)?),
-            (Pick::First, _) => Some(B::select(pass, hidden, &first_tokens(batch))?),
-            (Pick::Mean, _) => Some(B::mean(pass, hidden)?),
+    /// The tokens whose hidden states the head looks at, where these are not all: the first ones of texts, or those
+    /// of `only`.
+    pub fn looks_at<'o>(&self, batch: &Batch, only: Option<&'o [u32]>) -> Option<Cow<'o, [u32]>> {
+        match self.pick {
+            Pick::Tokens => only.map(Cow::Borrowed),
+            Pick::First => Some(Cow::Owned(batch.first_tokens())),
+            Pick::Mean => None,
+        }
+    }
+
+    /// The hidden states that it looks at to logits, a row a text or a token.
+    pub fn forward(&self, pass: &B::Pass<'_>, hidden: &B::Rows) -> Result<B::Rows> {
+        let mean = match self.pick {
+            Pick::Mean => Some(B::mean(pass, hidden)?),
+            Pick::First | Pick::Tokens => None,
         };
-        let x = picked.as_ref().unwrap_or(hidden);
+        let x = mean.as_ref().unwrap_or(hidden);
         let Some(Transform { layer, activation, norm }) = &self.transform else {
             return B::linear(pass, x, &self.output, Activation::Identity);
         };
@@ -105,16 +108,6 @@ impl<B: Backend> Head<B> {
     pub fn width(&self) -> usize {
         self.width
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
-fn first_tokens(batch: &Batch) -> Vec<u32> {
-    let mut start = 0;
-    let begin = |length: &usize| {
-        start += length;
-        (start - length) as u32
-    };
-    batch.lengths.iter().map(begin).collect()
 }
 
 /// The last layer, and its width.
@@ -283,8 +276,9 @@ impl<B: Backend> TaskModel for Model<B> {
         read: &mut dyn FnMut(&[f32]),
     ) -> Result<()> {
         let pass = self.backend.pass(batch)?;
-        let hidden = self.encoder.forward(&pass, batch)?;
-        let logits = self.head.forward(&pass, &hidden, batch, only)?;
+        let tokens = self.head.looks_at(batch, only);
+        let hidden = self.encoder.forward(&pass, batch, tokens.as_deref())?;
+        let logits = self.head.forward(&pass, &hidden)?;
         B::read(&pass, &logits, read)
     }
 

@@ -77,12 +77,14 @@ impl<B: Backend> Albert<B> {
 }
 
 impl<B: Backend> Architecture<B> for Albert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let x = self.embeddings.forward(pass, batch)?;
         let x = B::linear(pass, &x, &self.project, Activation::Identity)?;
         // The layers are dealt to the groups evenly, in order.
-        let group = |layer: usize| &self.groups[layer * self.groups.len() / self.layers];
-        (0..self.layers).try_fold(x, |x, layer| group(layer).forward(pass, x, Relative::None))
+        (0..self.layers).try_fold(x, |x, layer| {
+            let group = &self.groups[layer * self.groups.len() / self.layers];
+            group.forward(pass, x, Relative::None, only.filter(|_| layer + 1 == self.layers))
+        })
     }
 
     fn sizes(&self) -> Sizes {

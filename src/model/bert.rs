@@ -32,9 +32,9 @@ impl<B: Backend> Bert<B> {
 }
 
 impl<B: Backend> Architecture<B> for Bert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let x = self.embeddings.forward(pass, batch)?;
-        self.layers.forward(pass, x, Relative::None)
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::config::{self, BERT_NAMES, Bounds, Shape};
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, last};
 use crate::backend::{
     Activation, Attention, Backend, Dense, Loader, Lookup, Relative, normalized, projected,
 };
@@ -343,7 +343,7 @@ impl<B: Backend> Convolution<B> {
 }
 
 impl<B: Backend> Architecture<B> for Deberta<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let mut lookups = vec![Lookup::new(&self.words, &batch.ids)];
         lookups.extend(self.positions.as_ref().map(|t| Lookup::new(t, &batch.positions)));
         lookups.extend(self.segments.as_ref().map(|t| Lookup::new(t, &batch.type_ids)));
@@ -355,16 +355,19 @@ impl<B: Backend> Architecture<B> for Deberta<B> {
                 B::norm(pass, &x, &self.norm)?
             }
         };
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, (layer, only)) in last(&self.layers, only).enumerate() {
             let attention = self.attention(i);
             let Some(convolution) = self.convolution.as_ref().filter(|_| i == 0) else {
-                x = layer.forward(pass, x, &attention, self.activation)?;
+                x = layer.forward(pass, x, &attention, self.activation, only)?;
                 continue;
             };
             let all: Vec<u32> = (0..).take(batch.ids.len()).collect();
             let copy = B::select(pass, &x, &all)?;
-            let y = layer.forward(pass, copy, &attention, self.activation)?;
+            let y = layer.forward(pass, copy, &attention, self.activation, None)?;
             x = convolution.forward(pass, &x, &y)?;
+            if let Some(rows) = only {
+                x = B::select(pass, &x, rows)?;
+            }
         }
         Ok(x)
     }

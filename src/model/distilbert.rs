@@ -79,11 +79,11 @@ impl<B: Backend> DistilBert<B> {
 }
 
 impl<B: Backend> Architecture<B> for DistilBert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let lookups =
             [Lookup::new(&self.words, &batch.ids), Lookup::new(&self.positions, &batch.positions)];
         let x = B::embed(pass, &lookups, Some(&self.norm))?;
-        self.layers.forward(pass, x, Relative::None)
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {

@@ -46,12 +46,12 @@ impl<B: Backend> Electra<B> {
 }
 
 impl<B: Backend> Architecture<B> for Electra<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let mut x = self.embeddings.forward(pass, batch)?;
         if let Some(project) = &self.project {
             x = B::linear(pass, &x, project, Activation::Identity)?;
         }
-        self.layers.forward(pass, x, Relative::None)
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {

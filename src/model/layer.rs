@@ -49,16 +49,18 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    // (N, H) -> (N, H)
+    // (N, H) -> (N, H), or (only, H)
     pub(super) fn forward(
         &self,
         pass: &B::Pass<'_>,
         x: B::Rows,
         attention: &Attention<'_, B>,
         activation: Activation,
+        only: Option<&[u32]>,
     ) -> Result<B::Rows> {
         let qkv = B::linear(pass, &x, &self.qkv, Activation::Identity)?;
         let context = B::attention(pass, qkv, attention)?;
+        let (context, x) = wanted::<B>(pass, context, x, only)?;
         let x = B::linear_add_norm(pass, &context, &self.attended, x, &self.attended_norm)?;
         let inner = B::linear(pass, &x, &self.up, activation)?; // (N, I)
         B::linear_add_norm(pass, &inner, &self.down, x, &self.down_norm)
@@ -88,15 +90,41 @@ impl<B: Backend> Stack<B> {
         Ok(Self { layers: layers.collect::<Result<_>>()?, heads, hidden, activation })
     }
 
-    // (N, H) -> (N, H)
+    // (N, H) -> (N, H), or (only, H)
     pub(super) fn forward(
         &self,
         pass: &B::Pass<'_>,
         x: B::Rows,
         relative: Relative<'_, B>,
+        only: Option<&[u32]>,
     ) -> Result<B::Rows> {
         let attention = Attention { relative, ..Attention::plain(self.heads, self.hidden) };
-        let forward = |x, layer: &Layer<B>| layer.forward(pass, x, &attention, self.activation);
-        self.layers.iter().try_fold(x, forward)
+        last(&self.layers, only).try_fold(x, |x, (layer, only)| {
+            layer.forward(pass, x, &attention, self.activation, only)
+        })
+    }
+}
+
+/// Layers in order, the last one with the rows that are wanted of it.
+pub(super) fn last<'l, L>(
+    layers: &'l [L],
+    only: Option<&'l [u32]>,
+) -> impl Iterator<Item = (&'l L, Option<&'l [u32]>)> {
+    let count = layers.len();
+    let with = move |(i, layer)| (layer, only.filter(|_| i + 1 == count));
+    layers.iter().enumerate().map(with)
+}
+
+/// What comes after a layer's attention, where tokens look at each other for the last time: attended and residual
+/// rows, all of them or those that are wanted.
+pub(super) fn wanted<B: Backend>(
+    pass: &B::Pass<'_>,
+    context: B::Rows,
+    x: B::Rows,
+    only: Option<&[u32]>,
+) -> Result<(B::Rows, B::Rows)> {
+    match only {
+        None => Ok((context, x)),
+        Some(rows) => Ok((B::select(pass, &context, rows)?, B::select(pass, &x, rows)?)),
     }
 }

@@ -122,11 +122,11 @@ fn bucket(distance: usize, after: bool, buckets: usize) -> usize {
 }
 
 impl<B: Backend> Architecture<B> for MpNet<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let positions = self.positions.of(batch);
         let lookups = [Lookup::new(&self.words, &batch.ids), self.positions.lookup(&positions)];
         let x = B::embed(pass, &lookups, Some(&self.norm))?;
-        self.layers.forward(pass, x, Relative::Bias(&self.bias))
+        self.layers.forward(pass, x, Relative::Bias(&self.bias), only)
     }
 
     fn sizes(&self) -> Sizes {

@@ -57,7 +57,7 @@ impl<B: Backend> Roberta<B> {
 }
 
 impl<B: Backend> Architecture<B> for Roberta<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let positions = self.positions.of(batch);
         let lookups = [
             Lookup::new(&self.words, &batch.ids),
@@ -65,7 +65,7 @@ impl<B: Backend> Architecture<B> for Roberta<B> {
             Lookup::new(&self.segments, &batch.type_ids),
         ];
         let x = B::embed(pass, &lookups, Some(&self.norm))?;
-        self.layers.forward(pass, x, Relative::None)
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {
