@@ -35,6 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "format",
             "store",
             "head",
+            "kernels",
             "engine",
             "predict",
             "python",
