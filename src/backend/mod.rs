@@ -7,6 +7,7 @@ mod cpu;
 mod host;
 mod loader;
 mod seam;
+mod unread;
 mod weights;
 
 pub use candle::Candle;
@@ -14,6 +15,7 @@ pub use cpu::Cpu;
 pub use host::{normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
+pub use unread::unread;
 pub use weights::Weights;
 
 pub use crate::kernels::{Activation, NormKind};
