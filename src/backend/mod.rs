@@ -6,7 +6,9 @@ mod composed;
 mod cpu;
 mod host;
 mod loader;
+pub mod quantized;
 mod seam;
+mod tensor;
 mod weights;
 
 pub use candle::Candle;
@@ -14,6 +16,7 @@ pub use cpu::Cpu;
 pub use host::{normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
-pub use weights::Weights;
+pub use tensor::{Matrix, Tensor};
+pub use weights::{Use, Weights};
 
 pub use crate::kernels::{Activation, NormKind};

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::family::{Act, Dense, FAMILIES, Family, Masked};
 use super::spec::{Task, labels};
-use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Weights};
+use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Matrix, Weights};
 use crate::batch::Batch;
 use crate::device::{Precision, no_int8};
 use crate::error::{Error, Result};
@@ -185,7 +185,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     fn linear(&self, name: &str, input: usize, output: usize) -> Result<B::Linear> {
         let bias = self.weights.has(&format!("{name}.bias"));
-        self.weights.backend().pack(&self.weights.dense(name, input, output, bias)?)
+        self.weights.backend().pack_exact(&self.weights.dense(name, input, output, bias)?)
     }
 
     fn labels(&self, name: &str, count: usize) -> Result<Output<B>> {
@@ -231,7 +231,7 @@ impl<B: Backend> Names<'_, '_, B> {
         let words = self.full(&format!("*{}", self.family.words));
         let own = self.weights.has(masked.weight);
         let weight = if own { masked.weight.to_owned() } else { format!("{words}.weight") };
-        let weight = self.weights.values(&weight, &[vocab, wide])?;
+        let weight = Matrix::Tensors(vec![self.weights.tensor(&weight, &[vocab, wide])?]);
         let bias = masked.biases.iter().find(|name| self.weights.has(name));
         let bias = bias.map(|name| self.weights.values(name, &[vocab])).transpose()?;
         let output = backend::Dense { weight, bias, input: wide, output: vocab };
@@ -304,18 +304,21 @@ pub fn load(
     precision: Precision,
     task: Task,
 ) -> Result<Box<dyn TaskModel>> {
-    let (config, data) = (files.config()?, files.weights()?);
-    let weights = Weights::parse(files.origin(), &data)?;
-    Ok(match (device, precision) {
-        (Device::Cpu, Precision::Float(DType::F32)) => {
-            Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
-        }
-        (Device::Cpu, Precision::Int8) => {
-            Box::new(Model::load(&config, &weights, Cpu::int8(), task)?)
-        }
-        (_, Precision::Int8) => return Err(no_int8(device)),
-        (_, Precision::Float(dtype)) => {
-            Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
-        }
+    let config = files.config()?;
+    model::model_type(&config, files.origin())?;
+    files.load_weights(|checkpoint| {
+        let weights = Weights::new(files.origin(), checkpoint);
+        Ok(match (device, precision) {
+            (Device::Cpu, Precision::Float(DType::F32)) => {
+                Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
+            }
+            (Device::Cpu, Precision::Int8) => {
+                Box::new(Model::load(&config, &weights, Cpu::int8(), task)?) as Box<dyn TaskModel>
+            }
+            (_, Precision::Int8) => return Err(no_int8(device)),
+            (_, Precision::Float(dtype)) => {
+                Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
+            }
+        })
     })
 }

@@ -17,7 +17,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("batch", &["error", "tokenize"]),
     ("format", &["error", "batch", "reference", "tokenize"]),
     ("store", &["error", "reference", "aws"]),
-    ("backend", &["error", "batch", "kernels"]),
+    ("backend", &["error", "batch", "hub", "kernels"]),
     ("model", &["error", "backend", "batch", "device", "hub"]),
     ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
