@@ -64,10 +64,7 @@ impl Backend for Candle {
         let weight = layer.weight.whole()?;
         laid_out(|| {
             Ok(Linear {
-                weight: self
-                    .tensor(&weight, &[layer.output, layer.input])?
-                    .t()?
-                    .contiguous()?,
+                weight: self.tensor(&weight, &[layer.output, layer.input])?.t()?.contiguous()?,
                 bias: layer.bias.as_ref().map(|b| self.tensor(b, &[layer.output])).transpose()?,
             })
         })

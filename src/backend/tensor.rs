@@ -100,9 +100,7 @@ impl<'w> Tensor<'w> {
             return Err(self.bad(quantized::NO_FLOATS));
         }
         self.weights.note(&self.name, |uses| uses.float = true);
-        self.pieces(|first, bytes, scratch| {
-            take(first, self.finite(bytes, &mut scratch.floats)?)
-        })
+        self.pieces(|first, bytes, scratch| take(first, self.finite(bytes, &mut scratch.floats)?))
     }
 
     /// Hands over all rows in eight bits: as they are stored, or quantized here.
@@ -140,10 +138,7 @@ impl<'w> Tensor<'w> {
     }
 
     /// Reads whole rows: as many as fit in a piece, and where they can, panels of a product.
-    fn pieces(
-        &self,
-        mut take: impl FnMut(usize, &[u8], &mut Scratch) -> Result<()>,
-    ) -> Result<()> {
+    fn pieces(&self, mut take: impl FnMut(usize, &[u8], &mut Scratch) -> Result<()>) -> Result<()> {
         let row = self.width() * self.info.dtype.bitsize() / 8;
         let rows = match PIECE / row.max(1) {
             0..8 => 1,

@@ -49,8 +49,7 @@ impl<B: Backend> Head<B> {
     ) -> Result<Self> {
         let checkpoint = weights.weights();
         let model_type = model::model_type(config, checkpoint.origin())?;
-        let family = FAMILIES.iter().find(|family| family.model_types.contains(&model_type));
-        let Some(family) = family else {
+        let Some(family) = family(model_type) else {
             return Err(checkpoint.bad(format!("there are no heads for model_type '{model_type}'")));
         };
         let at = Names { family, weights, config, hidden };
@@ -117,6 +116,16 @@ fn first_tokens(batch: &Batch) -> Vec<u32> {
     batch.lengths.iter().map(begin).collect()
 }
 
+fn family(model_type: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.model_types.contains(&model_type))
+}
+
+/// The tasks whose heads a checkpoint has.
+pub fn tasks<B: Backend>(config: &Value, weights: &Loader<'_, B>) -> Result<Vec<Task>> {
+    let family = family(model::model_type(config, weights.weights().origin())?);
+    Ok(family.map_or_else(Vec::new, |family| Names { family, weights, config, hidden: 0 }.found()))
+}
+
 /// The last layer, and its width.
 type Output<B> = (<B as Backend>::Linear, usize);
 
@@ -135,7 +144,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     /// Fails with what the checkpoint has unless it has the head of `task`.
     fn check(&self, task: Task) -> Result<()> {
-        let found: Vec<Task> = Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect();
+        let found = self.found();
         if found.contains(&task) {
             return Ok(());
         }
@@ -143,6 +152,10 @@ impl<B: Backend> Names<'_, '_, B> {
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let wanted = task.name();
         Err(self.bad(format!("it has no head for {wanted}; the heads that it has: {names}")))
+    }
+
+    fn found(&self) -> Vec<Task> {
+        Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect()
     }
 
     /// Whether the head's tensors are there. Some families call those of two tasks the same, and then

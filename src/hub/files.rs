@@ -70,6 +70,9 @@ impl fmt::Debug for Content {
 }
 
 impl ModelFiles {
+    /// What the weights are called.
+    pub const WEIGHTS: &str = WEIGHTS;
+
     /// Takes files by name, as they are called in a model repository.
     pub fn from_bytes(files: impl IntoIterator<Item = (String, Bytes)>) -> Result<Self> {
         let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
@@ -203,6 +206,12 @@ impl ModelFiles {
         }
     }
 
+    /// Names and bytes of all files but the weights.
+    pub fn all_but_weights(&self) -> Result<Vec<(&str, Bytes)>> {
+        let others = self.files.keys().filter(|name| *name != WEIGHTS);
+        others.map(|name| Ok((name.as_str(), self.read(name)?))).collect()
+    }
+
     /// A JSON file, parsed.
     pub fn json(&self, name: &str) -> Result<serde_json::Value> {
         serde_json::from_slice(&self.read(name)?).map_err(|e| {
@@ -305,7 +314,9 @@ impl Source {
 
     /// The digest, if a file in this state has been hashed.
     fn known_in(&self, state: &State) -> Option<[u8; 32]> {
-        (*self.known()).filter(|known| known.state.as_ref() == Some(state)).map(|known| known.sha256)
+        (*self.known())
+            .filter(|known| known.state.as_ref() == Some(state))
+            .map(|known| known.sha256)
     }
 }
 

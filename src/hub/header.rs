@@ -45,8 +45,8 @@ pub(super) fn parse(
     let bad = |e: serde_json::Error| format!("has a bad header ({e}); copy it again");
     serde_json::Deserializer::from_slice(&header).deserialize_map(Names).map_err(bad)?;
     // Shapes against offsets: the crate's own check.
-    let header: Metadata = serde_json::from_slice(&header)
-        .map_err(|e| format!("is damaged ({e}); copy it again"))?;
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|e| format!("is damaged ({e}); copy it again"))?;
     if start.checked_add(header.data_len() as u64) != Some(bytes) {
         return Err("is damaged or truncated: its tensors are not as long as it is; copy it again"
             .to_owned());

@@ -47,7 +47,8 @@ impl State {
         #[cfg(unix)]
         {
             let seconds = u64::try_from(self.changed[2]).unwrap_or(u64::MAX);
-            let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.saturating_add(1)));
+            let changed =
+                SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.saturating_add(1)));
             if !changed.is_some_and(old) {
                 return false;
             }

@@ -45,7 +45,7 @@ impl TaskEngine {
         device: &str,
         dtype: &str,
     ) -> PyResult<Self> {
-        let (task, inner) = enter::compute(py, |_| {
+        let (task, inner) = enter::load(py, |_| {
             let task = Task::from_name(task)?;
             Ok((task, predict::TaskEngine::load(&files.inner, task, device, dtype)?))
         })?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and those that it may import. Leaves are above what is built on them.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("digest", &[]),
     ("device", &["error"]),
@@ -22,6 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
     ("predict", &["error", "batch", "device", "engine", "head", "hub", "tokenize"]),
+    ("quantize", &["error", "backend", "head", "hub", "model"]),
     (
         "python",
         &[
@@ -37,6 +38,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "head",
             "engine",
             "predict",
+            "quantize",
             "python",
         ],
     ),

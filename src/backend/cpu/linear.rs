@@ -42,7 +42,9 @@ impl Linear {
         let &Dense { input, output, .. } = layer;
         let weight = if int8 {
             let mut weight = PackedI8::zeros(output, input)?;
-            layer.weight.int8(input, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
+            layer
+                .weight
+                .int8(input, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
             Weight::Int8(weight)
         } else {
             let mut weight = PackedF32::zeros(output, input)?;
