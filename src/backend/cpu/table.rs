@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::kernels::plain;
 
 /// Numbers from which on a table that is looked up is worth keeping in eight bits, where layers are.
-const WORTH: usize = 1 << 18;
+const WORTH: usize = 1 << 16;
 
 /// Rows of constants.
 pub struct Table {
