@@ -1,5 +1,6 @@
 //! Model and head composed: tokens to vectors, and texts to vectors for callers that have text.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -61,7 +62,6 @@ pub struct Outputs {
 }
 
 /// An encoder with its tokenizer and its head.
-#[derive(Debug)]
 pub struct Engine {
     encoder: Box<dyn Encoder>,
     tokenizer: Arc<Tokenizer>,
@@ -70,6 +70,18 @@ pub struct Engine {
     device: Device,
     precision: Precision,
     model_type: String,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("encoder", &self.encoder)
+            .field("pooling", &self.pooling)
+            .field("normalize", &self.normalize)
+            .field("device", &self.device())
+            .field("dtype", &self.dtype())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -83,8 +95,9 @@ impl Engine {
             None => Pooling::from_name(&sentence.pooling)
                 .map_err(|e| Error::model(files.origin(), e.to_string()))?,
         };
-        let tokenizer = Arc::new(tokenizer(files, None)?);
-        let encoder = model::load(files, &device, precision)?;
+        let (tokenizer, encoder) =
+            rayon::join(|| tokenizer(files, None), || model::load(files, &device, precision));
+        let (tokenizer, encoder) = (Arc::new(tokenizer?), encoder?);
         let model_type = files.config()?["model_type"].as_str().unwrap_or_default().to_owned();
         let normalize = options.normalize.unwrap_or(sentence.normalize);
         Ok(Self { encoder, tokenizer, pooling, normalize, device, precision, model_type })

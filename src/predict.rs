@@ -1,5 +1,6 @@
 //! A model with the head of a task, and its tokenizer: tokens to logits.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,6 @@ pub struct Logits {
 }
 
 /// A model with the head of a task.
-#[derive(Debug)]
 pub struct TaskEngine {
     model: Box<dyn TaskModel>,
     tokenizer: Arc<Tokenizer>,
@@ -35,13 +35,26 @@ pub struct TaskEngine {
     device: Device,
 }
 
+impl fmt::Debug for TaskEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskEngine")
+            .field("model", &self.model)
+            .field("task", &self.task)
+            .field("device", &self.device())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TaskEngine {
     /// Loads weights, head and tokenizer; device and dtype are named as for [`Engine`](crate::Engine).
     pub fn load(files: &ModelFiles, task: Task, device: &str, dtype: &str) -> Result<Self> {
         let device = device::open(device)?;
         let dtype = device::dtype(dtype, &device)?;
-        let tokenizer = Arc::new(engine::tokenizer(files, None)?);
-        let model = head::load(files, &device, dtype, task)?;
+        let (tokenizer, model) = rayon::join(
+            || engine::tokenizer(files, None),
+            || head::load(files, &device, dtype, task),
+        );
+        let (tokenizer, model) = (Arc::new(tokenizer?), model?);
         Ok(Self { model, tokenizer, task, device })
     }
 

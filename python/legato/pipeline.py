@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -165,11 +166,27 @@ def pipeline(
         msg = f"task '{task}' is not supported; use {' or '.join(TASKS)}"
         raise InputError(msg)
     files = ModelFiles.from_dir(model)
+    with _pinned(files, model, revision):
+        if task not in _LATER:
+            return FeatureExtraction(Engine(files, device=device, dtype=dtype))
+        module = importlib.import_module(f"legato.tasks.{task.replace('-', '_')}")
+        return getattr(module, _LATER[task])(files, device=device, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _pinned(
+    files: ModelFiles, model: str | os.PathLike[str], revision: str | None
+) -> Iterator[None]:
+    """Refuse another revision once it is loaded: loading has hashed the weights meanwhile.
+
+    Where loading fails, that it is another revision is said first.
+    """
+    try:
+        yield
+    except ModelError:
+        check_revision(files, model, revision, "revision")
+        raise
     check_revision(files, model, revision, "revision")
-    if task not in _LATER:
-        return FeatureExtraction(Engine(files, device=device, dtype=dtype))
-    module = importlib.import_module(f"legato.tasks.{task.replace('-', '_')}")
-    return getattr(module, _LATER[task])(files, device=device, dtype=dtype)
 
 
 def check_revision(

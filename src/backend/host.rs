@@ -5,7 +5,7 @@ use crate::kernels::cpu::{Epilogue, Norm, PackedF32, Rows, RowsMut, matmul, norm
 /// `x W + b` of constants, computed while a model is loaded.
 pub fn projected(x: &[f32], layer: &Dense<'_>) -> Result<Vec<f32>> {
     let rows = x.len() / layer.input.max(1);
-    let packed = PackedF32::pack(&layer.weight, layer.output, layer.input)?;
+    let packed = PackedF32::pack(&layer.weight.whole()?, layer.output, layer.input)?;
     let mut out = vec![0.0; rows * layer.output];
     let epilogue = layer.bias.as_deref().map_or(Epilogue::None, Epilogue::Bias);
     let target = RowsMut::dense(&mut out, rows, layer.output)?;

@@ -6,7 +6,9 @@ mod composed;
 mod cpu;
 mod host;
 mod loader;
+pub mod quantized;
 mod seam;
+mod tensor;
 mod unread;
 mod weights;
 
@@ -15,7 +17,7 @@ pub use cpu::Cpu;
 pub use host::{normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
-pub use unread::unread;
-pub use weights::Weights;
+pub use tensor::{Matrix, Tensor};
+pub use weights::{Use, Weights};
 
 pub use crate::kernels::{Activation, NormKind};

@@ -8,7 +8,7 @@ const BUFFERS: [&str; 3] = ["inv_freq", "position_ids", "masked_bias"];
 /// The first of `all` names that lies in a numbered layer, like some of those that were read, but was not read
 /// itself: a layer more than the config says, or a part of a layer that the architecture does not know.
 /// Heads, poolers and the like, which another task reads, are outside of numbered layers.
-pub fn unread<'n>(
+pub(super) fn unread<'n>(
     all: impl IntoIterator<Item = &'n str>,
     read: &BTreeSet<&str>,
 ) -> Option<&'n str> {

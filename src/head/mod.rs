@@ -7,4 +7,4 @@ mod task;
 
 pub use pooling::Pooling;
 pub use spec::Task;
-pub use task::{Head, Model, TaskModel, load};
+pub use task::{Head, Model, TaskModel, load, tasks};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::family::{Act, Dense, FAMILIES, Family, Masked};
 use super::spec::{Task, labels};
-use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Weights};
+use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Matrix, Weights};
 use crate::batch::Batch;
 use crate::device::{Precision, no_int8};
 use crate::error::{Error, Result};
@@ -50,8 +50,7 @@ impl<B: Backend> Head<B> {
     ) -> Result<Self> {
         let checkpoint = weights.weights();
         let model_type = model::model_type(config, checkpoint.origin())?;
-        let family = FAMILIES.iter().find(|family| family.model_types.contains(&model_type));
-        let Some(family) = family else {
+        let Some(family) = family(model_type) else {
             return Err(checkpoint.bad(format!("there are no heads for model_type '{model_type}'")));
         };
         let at = Names { family, weights, config, hidden };
@@ -110,6 +109,16 @@ impl<B: Backend> Head<B> {
     }
 }
 
+fn family(model_type: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.model_types.contains(&model_type))
+}
+
+/// The tasks whose heads a checkpoint has.
+pub fn tasks<B: Backend>(config: &Value, weights: &Loader<'_, B>) -> Result<Vec<Task>> {
+    let family = family(model::model_type(config, weights.weights().origin())?);
+    Ok(family.map_or_else(Vec::new, |family| Names { family, weights, config, hidden: 0 }.found()))
+}
+
 /// The last layer, and its width.
 type Output<B> = (<B as Backend>::Linear, usize);
 
@@ -128,7 +137,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     /// Fails with what the checkpoint has unless it has the head of `task`.
     fn check(&self, task: Task) -> Result<()> {
-        let found: Vec<Task> = Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect();
+        let found = self.found();
         if found.contains(&task) {
             return Ok(());
         }
@@ -136,6 +145,10 @@ impl<B: Backend> Names<'_, '_, B> {
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let wanted = task.name();
         Err(self.bad(format!("it has no head for {wanted}; the heads that it has: {names}")))
+    }
+
+    fn found(&self) -> Vec<Task> {
+        Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect()
     }
 
     /// Whether the head's tensors are there. Some families call those of two tasks the same, and then
@@ -178,7 +191,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     fn linear(&self, name: &str, input: usize, output: usize) -> Result<B::Linear> {
         let bias = self.weights.has(&format!("{name}.bias"));
-        self.weights.backend().pack(&self.weights.dense(name, input, output, bias)?)
+        self.weights.backend().pack_exact(&self.weights.dense(name, input, output, bias)?)
     }
 
     fn labels(&self, name: &str, count: usize) -> Result<Output<B>> {
@@ -224,7 +237,7 @@ impl<B: Backend> Names<'_, '_, B> {
         let words = self.full(&format!("*{}", self.family.words));
         let own = self.weights.has(masked.weight);
         let weight = if own { masked.weight.to_owned() } else { format!("{words}.weight") };
-        let weight = self.weights.values(&weight, &[vocab, wide])?;
+        let weight = Matrix::Tensors(vec![self.weights.tensor(&weight, &[vocab, wide])?]);
         let bias = masked.biases.iter().find(|name| self.weights.has(name));
         let bias = bias.map(|name| self.weights.values(name, &[vocab])).transpose()?;
         let output = backend::Dense { weight, bias, input: wide, output: vocab };
@@ -298,18 +311,21 @@ pub fn load(
     precision: Precision,
     task: Task,
 ) -> Result<Box<dyn TaskModel>> {
-    let (config, data) = (files.config()?, files.weights()?);
-    let weights = Weights::parse(files.origin(), &data)?;
-    Ok(match (device, precision) {
-        (Device::Cpu, Precision::Float(DType::F32)) => {
-            Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
-        }
-        (Device::Cpu, Precision::Int8) => {
-            Box::new(Model::load(&config, &weights, Cpu::int8(), task)?)
-        }
-        (_, Precision::Int8) => return Err(no_int8(device)),
-        (_, Precision::Float(dtype)) => {
-            Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
-        }
+    let config = files.config()?;
+    model::model_type(&config, files.origin())?;
+    files.load_weights(|checkpoint| {
+        let weights = Weights::new(files.origin(), checkpoint);
+        Ok(match (device, precision) {
+            (Device::Cpu, Precision::Float(DType::F32)) => {
+                Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
+            }
+            (Device::Cpu, Precision::Int8) => {
+                Box::new(Model::load(&config, &weights, Cpu::int8(), task)?) as Box<dyn TaskModel>
+            }
+            (_, Precision::Int8) => return Err(no_int8(device)),
+            (_, Precision::Float(dtype)) => {
+                Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
+            }
+        })
     })
 }

@@ -324,7 +324,7 @@ impl<B: Backend> Convolution<B> {
             }
         }
         let bias = Some(at.values("conv.bias", &[hidden])?);
-        let (weight, input) = (Cow::Owned(dense), kernel * hidden);
+        let (weight, input) = (dense.into(), kernel * hidden);
         let activation = config::activation("conv_act", &config.conv_act);
         Ok(Self {
             weight: at.backend().pack(&Dense { weight, bias, input, output: hidden })?,

@@ -56,7 +56,7 @@ impl Engine {
             pooling,
             normalize,
         };
-        let inner = enter::compute(py, |_| engine::Engine::load(&files.inner, &options))?;
+        let inner = enter::load(py, |_| engine::Engine::load(&files.inner, &options))?;
         Ok(Self { inner })
     }
 

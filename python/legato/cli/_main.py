@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import legato
-from legato.cli import run, synth
+from legato.cli import quantize, run, synth
 from legato.errors import LegatoError
 
-VERBS = (run, synth)
+VERBS = (quantize, run, synth)
 
 FAILED = 1
 INTERRUPTED = 130
