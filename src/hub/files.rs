@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::header;
+use super::sentence::SENTENCE;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
 
@@ -21,12 +22,8 @@ const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Read where they exist; anything else in the folder is ignored.
-const OPTIONAL: [&str; 4] = [
-    "tokenizer_config.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    "config_sentence_transformers.json",
-];
+const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "config_sentence_transformers.json"];
+const MODULES: &str = "modules.json";
 /// Weight files that can run code when they are opened.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "pkl", "joblib"];
 
@@ -86,17 +83,20 @@ impl ModelFiles {
         mut find: impl FnMut(&str) -> Option<Content>,
     ) -> Result<Self> {
         let mut files = Self { origin, files: BTreeMap::new() };
-        let mut add = |files: &mut Self, name: &str| {
-            if let Some(content) = find(name) {
+        let mut add = |files: &mut Self, name: &str, folder: Option<&String>| {
+            let inner = folder.and_then(|folder| find(&format!("{folder}/{name}")));
+            if let Some(content) = inner.or_else(|| find(name)) {
                 files.files.insert(name.to_owned(), Source::new(content));
             }
         };
-        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL) {
-            add(&mut files, name);
+        add(&mut files, MODULES, None);
+        let folder = files.transformer_folder()?;
+        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL).chain(&SENTENCE) {
+            add(&mut files, name, folder.as_ref());
         }
         files.require(names)?;
-        for module in files.sentence_modules()? {
-            add(&mut files, &format!("{module}/config.json"));
+        for name in files.sentence_files()? {
+            add(&mut files, &name, None);
         }
         Ok(files)
     }
@@ -143,7 +143,7 @@ impl ModelFiles {
 
     /// The definition of the tokenizer.
     pub fn tokenizer(&self) -> Result<Bytes> {
-        self.read(TOKENIZER)
+        self.lowered(self.read(TOKENIZER)?)
     }
 
     /// A definition of a tokenizer that lies in a file of its own.
@@ -155,9 +155,18 @@ impl ModelFiles {
 
     /// The weights: a safetensors file whose header has been checked.
     pub fn weights(&self) -> Result<Bytes> {
-        let data = self.read(WEIGHTS)?;
+        self.tensors(WEIGHTS)
+    }
+
+    /// The weights of a module behind the encoder, checked likewise.
+    pub fn module_weights(&self, folder: &str) -> Result<Bytes> {
+        self.tensors(&format!("{folder}/{WEIGHTS}"))
+    }
+
+    fn tensors(&self, name: &str) -> Result<Bytes> {
+        let data = self.read(name)?;
         header::check(&data)
-            .map_err(|reason| Error::model(&self.origin, format!("{WEIGHTS} {reason}")))?;
+            .map_err(|reason| Error::model(&self.origin, format!("{name} {reason}")))?;
         Ok(data)
     }
 
@@ -179,6 +188,9 @@ impl ModelFiles {
 
     /// sha256 of the tokenizer definition, lower-case hex.
     pub fn tokenizer_digest(&self) -> Result<String> {
+        if self.do_lower_case()? {
+            return Ok(hex(&sha256(&self.tokenizer()?)));
+        }
         Ok(hex(&self.file_digest(TOKENIZER)?))
     }
 
@@ -206,7 +218,7 @@ impl ModelFiles {
             Error::model(&self.origin, format!("it has no {name}; copy the whole model folder"))
         })?;
         let limit = match name {
-            WEIGHTS => WEIGHTS_BYTES,
+            name if name.ends_with(WEIGHTS) => WEIGHTS_BYTES,
             TOKENIZER => TOKENIZER_BYTES,
             _ => CONFIG_BYTES,
         };

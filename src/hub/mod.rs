@@ -2,7 +2,9 @@
 
 mod files;
 mod header;
+mod prompts;
 mod sentence;
 
 pub use files::ModelFiles;
-pub use sentence::SentenceConfig;
+pub use prompts::Prompts;
+pub use sentence::{DenseConfig, SentenceConfig};

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -76,10 +76,22 @@ impl ModelFiles {
         enter::quick(py, || self.inner.max_positions())
     }
 
-    /// Pooling that the sentence-transformers files name, or "mean".
+    /// Pooling that the sentence-transformers files name, several joined by "+", or "mean".
     #[getter]
     fn pooling(&self, py: Python<'_>) -> PyResult<String> {
         enter::quick(py, || self.inner.sentence_config().map(|config| config.pooling))
+    }
+
+    /// Prompts that the sentence-transformers files name; "query" and "document" are there always, empty if not.
+    #[getter]
+    fn prompts(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        enter::quick(py, || self.inner.prompts().map(|prompts| prompts.named))
+    }
+
+    /// Name of the prompt that is put before texts where a call names none; None for none.
+    #[getter]
+    fn default_prompt_name(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        enter::quick(py, || self.inner.prompts().map(|prompts| prompts.default))
     }
 
     /// Whether the sentence-transformers files ask for vectors of unit length.

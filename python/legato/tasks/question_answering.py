@@ -81,7 +81,6 @@ class QuestionAnswering(Head):
             truncation="only_second",
             max_length=width,
             stride=min(width // 2, _STRIDE) if doc_stride is None else doc_stride,
-            return_overflowing_tokens=True,
         )
         found: list[list[dict[str, Any]]] = [[] for _ in questions]
         null = [1.0] * len(questions)
