@@ -46,7 +46,6 @@ def compute(
         stride=stride or 0,
         # Tells also which texts are cut.
         return_overflowing_tokens=cut,
-        return_token_type_ids=True,
     )
     ids = batch["input_ids"]
     of = batch["overflow_to_sample_mapping"] if cut else list(range(len(ids)))
@@ -55,9 +54,10 @@ def compute(
         rows = [row for row in rows if row == 0 or of[row] != of[row - 1]]
         several = [row for row in range(1, len(ids)) if of[row] == of[row - 1]]
         truncated = len({of[row] for row in several})
+    types = batch.get("token_type_ids")
     tokens = Tokens.from_rows(
         [ids[row] for row in rows],
-        [batch["token_type_ids"][row] for row in rows],
+        None if types is None else [types[row] for row in rows],
         tokenizer=engine.tokenizer,
     )
     flat = engine.run(tokens)
