@@ -193,7 +193,7 @@ def _characters(encoding: Encoding, start: int, end: int, *, words: bool) -> tup
     if words:
         of_first, of_last = encoding.token_to_word(start), encoding.token_to_word(end)
         if of_first is not None and of_last is not None:
-            whole = encoding.word_to_chars(of_first, 1), encoding.word_to_chars(of_last, 1)
-            if whole[0] is not None and whole[1] is not None:
-                first, last = whole
+            left, right = encoding.word_to_chars(of_first, 1), encoding.word_to_chars(of_last, 1)
+            if left is not None and right is not None:
+                first, last = left, right
     return first[0], last[1]
