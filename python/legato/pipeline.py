@@ -159,8 +159,13 @@ def pipeline(
         raise InputError(msg)
     files = ModelFiles.from_dir(model)
     check_revision(files, model, revision, "revision")
+    return task_class(task)(files, device=device, dtype=dtype, **options)
+
+
+def task_class(task: str) -> Any:
+    """Return the class of a task in `TASKS`; its module is imported on first use."""
     module = importlib.import_module(f"legato.tasks.{task.replace('-', '_')}")
-    return getattr(module, _CLASSES[task])(files, device=device, dtype=dtype, **options)
+    return getattr(module, _CLASSES[task])
 
 
 def check_revision(

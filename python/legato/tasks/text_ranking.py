@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from legato._native import ModelFiles
+from legato._native import ModelFiles, Tokenizer, Tokens
 from legato.errors import InputError, ModelError
 from legato.tasks._head import (
     Head,
@@ -80,13 +80,6 @@ class TextRanking(Head):
             >>> ranker(("a query", "a document"))  # doctest: +SKIP
             0.7
         """
-        activation = self._activation
-        if activation_fn is not None:
-            name = activation_fn.title()
-            if name not in _ACTIVATIONS:
-                msg = f"activation_fn must be {', '.join(_ACTIVATIONS).lower()} or None"
-                raise InputError(msg)
-            activation = _ACTIVATIONS[name]
         lone = isinstance(inputs, Mapping) or _is_pair(inputs)
         given = [inputs] if lone else _listed(inputs)
         pairs = [_pair(item, i) for i, item in enumerate(given)]
@@ -96,12 +89,45 @@ class TextRanking(Head):
             truncation=truncation,
             max_length=max_length,
         )
-        scores = self.engine.run(tokens)
-        scores = activation(scores) if activation is not None else scores
+        scores = self._scores(tokens, activation_fn)
         if self.engine.width == 1:
             return float(scores[0, 0]) if lone else scores[:, 0]
         scores = softmax(scores) if apply_softmax else scores
         return scores[0] if lone else scores
+
+    def _scores(self, tokens: Tokens, name: str | None) -> NDArray[np.float32]:
+        activation = self._activation
+        if name is not None:
+            known = name.title() if isinstance(name, str) else ""
+            if known not in _ACTIVATIONS:
+                msg = f"activation_fn must be {', '.join(_ACTIVATIONS).lower()} or None"
+                raise InputError(msg)
+            activation = _ACTIVATIONS[known]
+        logits = self.engine.run(tokens)
+        return logits if activation is None else np.asarray(activation(logits))
+
+    @staticmethod
+    def tokens(
+        tokenizer: Tokenizer,
+        texts: Sequence[str],
+        max_length: int | None,
+        *,
+        query: str,
+        **_: Any,
+    ) -> Tokens:
+        """Encode a query with each document: the first half of a call, which needs no weights."""
+        if not isinstance(query, str):
+            msg = "query must be a str"
+            raise InputError(msg)
+        return tokenizer.encode([query] * len(texts), pairs=texts, max_length=max_length)
+
+    def answers(
+        self, tokens: Tokens, *, activation_fn: Activation | None = None, **_: Any
+    ) -> list[Any]:
+        """Score encoded pairs: the second half of a call; a float a pair, or a list of L."""
+        scores = self._scores(tokens, activation_fn)
+        found: list[Any] = (scores[:, 0] if self.engine.width == 1 else scores).tolist()
+        return found
 
     def rank(  # noqa: PLR0913 - CrossEncoder's own
         self,
