@@ -65,8 +65,9 @@ class FillMask(Head):
             InputError: A text has no gap, there is no target, or an argument is out of range.
 
         Example:
-            >>> fill(f"a fine {fill.mask_token}.", top_k=1)[0]["token_str"]  # doctest: +SKIP
-            'day'
+            >>> best = fill(f"a fine {fill.mask_token} here", top_k=1)[0]
+            >>> list(best)
+            ['score', 'token', 'token_str', 'sequence']
         """
         check_top_k(top_k)
         among = None if targets is None else self._targets(targets)

@@ -69,8 +69,10 @@ class QuestionAnswering(Head):
             InputError: Something is no text or empty, or an argument is out of range.
 
         Example:
-            >>> ask(question="Where?", context="I live in Berlin.")["answer"]  # doctest: +SKIP
-            'Berlin'
+            >>> context = "I live in Berlin"
+            >>> found = ask(question="Where?", context=context)
+            >>> context[found["start"] : found["end"]] == found["answer"]
+            True
         """
         check_top_k(top_k)
         if max_answer_len < 1:

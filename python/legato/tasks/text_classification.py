@@ -62,8 +62,10 @@ class TextClassification(Head):
             InputError: Something is no text or pair, or an argument is out of range.
 
         Example:
-            >>> classify("a fine day")  # doctest: +SKIP
-            [{'label': 'POSITIVE', 'score': 0.98}]
+            >>> len(classify("a fine day"))
+            1
+            >>> [list(one) for one in classify("a fine day", top_k=2)]
+            [['label', 'score'], ['label', 'score']]
         """
         given, single = listed(inputs)
         texts, pairs = pairs_of(given)

@@ -79,8 +79,9 @@ class TokenClassification(Head):
             InputError: Something is no text, or the strategy or the stride is not possible.
 
         Example:
-            >>> name("I live in Berlin", aggregation_strategy="simple")  # doctest: +SKIP
-            [{'entity_group': 'LOC', 'score': 0.9, 'word': 'Berlin', 'start': 10, 'end': 16}]
+            >>> names = name("I live in Berlin", aggregation_strategy="simple", ignore_labels=[])
+            >>> list(names[0])
+            ['entity_group', 'score', 'word', 'start', 'end']
         """
         if aggregation_strategy not in {"none", "simple", *_OF_WORD}:
             msg = "aggregation_strategy must be none, simple, first, average or max"
