@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import legato
 from legato import Tokens
+from legato._native import read_safetensors, write_safetensors
 from legato.errors import InputError
 from tests import task_models
 from tests.task_models import CLS, SEP
@@ -125,3 +129,44 @@ def test_long_questions_are_cut_as_asked(ask: legato.pipeline) -> None:
     assert ask.truncated == 1
     with pytest.raises(InputError):
         ask(question="w20 " * 50, context=CONTEXT)
+
+
+DATA = Path(__file__).parent / "data"
+EXPECTED = json.loads((DATA / "tiny-qa" / "expected.json").read_text(encoding="utf-8"))
+
+
+def close(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(close(found[k], wanted[k]) for k in wanted)
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(close, found, wanted))
+    return abs(found - wanted) < 1e-4 if isinstance(wanted, float) else found == wanted
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "unigram"])
+def test_answers_are_those_of_transformers_4(tmp_path: Path, kind: str) -> None:
+    source = DATA / "tiny-ner" / kind
+    encoder, _ = read_safetensors((source / "model.safetensors").read_bytes())
+    head, _ = read_safetensors((DATA / "tiny-qa" / f"{kind}.safetensors").read_bytes())
+    tensors = {name: rows for name, rows in encoder.items() if not name.startswith("classifier")}
+    (tmp_path / "model.safetensors").write_bytes(write_safetensors(tensors | head))
+    config = json.loads((source / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    about = json.loads((source / "tokenizer_config.json").read_text())
+    if config["model_type"] == "roberta":
+        about["model_input_names"] = ["input_ids", "attention_mask"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(about))
+    shutil.copy(source / "tokenizer.json", tmp_path)
+    ask = legato.pipeline("question-answering", model=tmp_path)
+    questions, contexts = EXPECTED["questions"], EXPECTED["contexts"]
+    for call, wanted in zip(EXPECTED["calls"], EXPECTED["answers"][kind], strict=True):
+        found = [
+            ask(question=questions, context=contexts, **call),
+            ask(question=questions[0], context=contexts[2], **call),
+            ask(question=[questions[0]], context=[contexts[0]], **call),
+            ask({"question": questions[1], "context": contexts[1]}, **call),
+            ask(question=questions, context=contexts[0], **call),
+        ]
+        for one, other in zip(found, wanted, strict=True):
+            assert close(one, other), call

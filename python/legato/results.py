@@ -34,7 +34,7 @@ class Results:
         vectors: float32 (n, H); row i belongs to ``ids[i]``. (0, 0) of a task that gives none.
         manifest: What Storage committed: model, dataset, status, parts.
         answers: Of tasks other than feature-extraction, what ``legato.pipeline`` gives for each
-            record, in the order of `ids`; else empty.
+            record, without its text, in the order of `ids`; else empty.
     """
 
     ids: list[str]

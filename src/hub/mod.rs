@@ -4,7 +4,9 @@ mod files;
 mod header;
 mod prompts;
 mod sentence;
+mod words;
 
 pub use files::ModelFiles;
 pub use prompts::Prompts;
 pub use sentence::{DenseConfig, SentenceConfig};
+pub use words::Words;

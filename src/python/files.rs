@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use serde_json::Value;
 
 use super::enter;
@@ -80,6 +81,24 @@ impl ModelFiles {
     #[getter]
     fn pooling(&self, py: Python<'_>) -> PyResult<String> {
         enter::quick(py, || self.inner.sentence_config().map(|config| config.pooling))
+    }
+
+    /// What tokens that go on a word begin with, such as "##"; None if nothing tells them apart.
+    #[getter]
+    fn subword_prefix(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let words = enter::quick(py, || self.inner.words())?;
+        Ok(words.continuing_subword_prefix.filter(|prefix| !prefix.is_empty()))
+    }
+
+    /// The token of what the vocabulary does not have, or its id, as tokenizer.json says it; None if it does not.
+    #[getter]
+    fn unknown_token<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let words = enter::quick(py, || self.inner.words())?;
+        Ok(match (words.unk_token, words.unk_id) {
+            (Some(token), _) => Some(PyString::new(py, &token).into_any()),
+            (None, Some(id)) => Some(id.into_pyobject(py)?.into_any()),
+            (None, None) => None,
+        })
     }
 
     /// Prompts that the sentence-transformers files name; "query" and "document" are there always, empty if not.

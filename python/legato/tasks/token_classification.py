@@ -35,14 +35,12 @@ class TokenClassification(Head):
         """Load a model with a head for labels of tokens."""
         super().__init__(files, "token-classification", device=device, dtype=dtype)
         self._labels = self.labels()
-        model = (files.read_json("tokenizer.json") or {}).get("model") or {}
-        self._prefix = model.get("continuing_subword_prefix")
+        self._prefix = files.subword_prefix
         stated = (files.read_json("tokenizer_config.json") or {}).get("unk_token")
         stated = stated.get("content") if isinstance(stated, Mapping) else stated
-        unknown = stated or model.get("unk_token")
-        self._unknown = model.get("unk_id")
-        if isinstance(unknown, str):
-            self._unknown = self.tokenizer.token_to_id(unknown)
+        unknown = stated or files.unknown_token
+        known = isinstance(unknown, str)
+        self._unknown = self.tokenizer.token_to_id(unknown) if known else unknown
 
     def __call__(  # noqa: PLR0913 - transformers' own
         self,
@@ -170,7 +168,7 @@ class TokenClassification(Head):
     def _group(self, tokens: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "entity_group": tokens[0]["entity"].split("-", 1)[-1],
-            "score": float(np.mean([token["score"] for token in tokens])),
+            "score": sum(token["score"] for token in tokens) / len(tokens),
             "word": self.tokenizer.convert_tokens_to_string([token["word"] for token in tokens]),
             "start": tokens[0]["start"],
             "end": tokens[-1]["end"],
