@@ -38,9 +38,8 @@ class TokenClassification(Head):
         self._prefix = files.subword_prefix
         stated = (files.read_json("tokenizer_config.json") or {}).get("unk_token")
         stated = stated.get("content") if isinstance(stated, Mapping) else stated
-        unknown = stated or files.unknown_token
-        known = isinstance(unknown, str)
-        self._unknown = self.tokenizer.token_to_id(unknown) if known else unknown
+        unknown: str | int | None = stated or files.unknown_token
+        self._unknown = self.tokenizer.token_to_id(unknown) if isinstance(unknown, str) else unknown
 
     def __call__(  # noqa: PLR0913 - transformers' own
         self,
