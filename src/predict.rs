@@ -129,7 +129,7 @@ impl TaskEngine {
             }
             return Ok((0..tokens.len()).map(|text| text..text + 1).collect());
         }
-        let ends = starts(tokens).zip(&tokens.lengths);
+        let ends = tokens.starts().zip(&tokens.lengths);
         let Some(only) = only else {
             return Ok(ends.map(|(start, &length)| start..start + length as usize).collect());
         };
@@ -144,19 +144,10 @@ impl TaskEngine {
     }
 }
 
-/// Where each text's tokens begin.
-fn starts(tokens: &Tokens) -> impl Iterator<Item = usize> {
-    tokens.lengths.iter().scan(0, |end, &length| {
-        let start = *end;
-        *end += length as usize;
-        Some(start)
-    })
-}
-
 /// Positions in a batch of those of `only` that lie in its texts.
 #[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
 fn chosen(batch: &Batch, tokens: &Tokens, only: &[u32], spans: &[Range<usize>]) -> Vec<u32> {
-    let starts: Vec<usize> = starts(tokens).collect();
+    let starts: Vec<usize> = tokens.starts().collect();
     let mut base = 0;
     let mut chosen = Vec::new();
     for (&text, &length) in batch.order.iter().zip(&batch.lengths) {

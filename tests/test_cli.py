@@ -18,6 +18,7 @@ import pytest
 
 import legato
 from legato.cli import _progress, main
+from tests import task_models
 
 SECRET = "hunter2"
 
@@ -176,6 +177,22 @@ def test_a_prompt_shows_its_vector_and_no_words(cli: Cli) -> None:
     assert SECRET not in done.out + done.err
     assert "1 record in " in done.out
     assert not (cli.folder / ".legato").exists()
+
+
+def test_a_prompt_shows_its_answer_where_there_is_no_vector(cli: Cli, tmp_path: Path) -> None:
+    model = task_models.make(tmp_path / "model", "bert", "sequence-classification").path
+    text = cli.write(model=model).read_text().replace("feature-extraction", "text-classification")
+    (cli.folder / "w.py").write_text(text)
+    done = cli("run", "w.py", "--store", "memory://answer", "--text", "w5 w6")
+    assert done.status == 0
+    shown = re.search(r"^answer    (.*)$", done.out, re.MULTILINE)
+    assert shown is not None
+    expected = legato.pipeline("text-classification", model=model)(["w5 w6"])[0]
+    assert json.loads(shown[1])["label"] == expected["label"]
+    assert "vector" not in done.out
+    refused = cli("run", "w.py", "--store", "memory://answer", "--text", "w5", "--query", "w6")
+    assert refused.status != 0
+    assert "no vectors to search" in refused.err
 
 
 @pytest.mark.parametrize("kind", ["csv", "txt", "parquet"])

@@ -14,7 +14,7 @@ mod weights;
 
 pub use candle::Candle;
 pub use cpu::Cpu;
-pub use host::{normalized, projected};
+pub use host::{HostLinear, normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
 pub use tensor::{Matrix, Tensor};

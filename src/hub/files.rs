@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::Checkpoint;
 use super::disk::{cannot_read, check_size, hash, open_bounded, read_all};
+use super::sentence::SENTENCE;
 use super::state::State;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
@@ -18,18 +19,15 @@ use crate::error::{Error, Result};
 const CONFIG_BYTES: u64 = 1 << 20;
 const TOKENIZER_BYTES: u64 = 64 << 20;
 const WEIGHTS_BYTES: u64 = 16 << 30;
+const MODULE_BYTES: u64 = 1 << 30;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Read where they exist; anything else in the folder is ignored.
-const OPTIONAL: [&str; 4] = [
-    "tokenizer_config.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    "config_sentence_transformers.json",
-];
+const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "config_sentence_transformers.json"];
+const MODULES: &str = "modules.json";
 /// Weight files that can run code when they are opened.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "pkl", "joblib"];
 
@@ -108,17 +106,20 @@ impl ModelFiles {
         mut find: impl FnMut(&str) -> Option<Content>,
     ) -> Result<Self> {
         let mut files = Self { origin, files: BTreeMap::new() };
-        let mut add = |files: &mut Self, name: &str| {
-            if let Some(content) = find(name) {
+        let mut add = |files: &mut Self, name: &str, folder: Option<&String>| {
+            let inner = folder.and_then(|folder| find(&format!("{folder}/{name}")));
+            if let Some(content) = inner.or_else(|| find(name)) {
                 files.files.insert(name.to_owned(), Source::new(content));
             }
         };
-        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL) {
-            add(&mut files, name);
+        add(&mut files, MODULES, None);
+        let folder = files.transformer_folder()?;
+        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL).chain(&SENTENCE) {
+            add(&mut files, name, folder.as_ref());
         }
         files.require(names)?;
-        for module in files.sentence_modules()? {
-            add(&mut files, &format!("{module}/config.json"));
+        for name in files.sentence_files()? {
+            add(&mut files, &name, None);
         }
         Ok(files)
     }
@@ -165,7 +166,7 @@ impl ModelFiles {
 
     /// The definition of the tokenizer.
     pub fn tokenizer(&self) -> Result<Bytes> {
-        self.read(TOKENIZER)
+        self.lowered(self.read(TOKENIZER)?)
     }
 
     /// A definition of a tokenizer that lies in a file of its own.
@@ -212,6 +213,13 @@ impl ModelFiles {
         others.map(|name| Ok((name.as_str(), self.read(name)?))).collect()
     }
 
+    /// The weights of a module behind the encoder, which are small.
+    pub fn module_weights(&self, folder: &str) -> Result<Checkpoint> {
+        let name = format!("{folder}/{WEIGHTS}");
+        Checkpoint::from_bytes(self.read(&name)?)
+            .map_err(|reason| Error::model(&self.origin, format!("{name} {reason}")))
+    }
+
     /// A JSON file, parsed.
     pub fn json(&self, name: &str) -> Result<serde_json::Value> {
         serde_json::from_slice(&self.read(name)?).map_err(|e| {
@@ -230,6 +238,9 @@ impl ModelFiles {
 
     /// sha256 of the tokenizer definition, lower-case hex.
     pub fn tokenizer_digest(&self) -> Result<String> {
+        if self.do_lower_case()? {
+            return Ok(hex(&sha256(&self.tokenizer()?)));
+        }
         Ok(hex(&self.file_digest(TOKENIZER)?))
     }
 
@@ -325,6 +336,7 @@ fn limit(name: &str) -> u64 {
     match name {
         WEIGHTS => WEIGHTS_BYTES,
         TOKENIZER => TOKENIZER_BYTES,
+        module if module.ends_with(WEIGHTS) => MODULE_BYTES,
         _ => CONFIG_BYTES,
     }
 }

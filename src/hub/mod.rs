@@ -4,9 +4,13 @@ mod checkpoint;
 mod disk;
 mod files;
 mod header;
+mod prompts;
 mod sentence;
 mod state;
+mod words;
 
 pub use checkpoint::Checkpoint;
 pub use files::ModelFiles;
-pub use sentence::SentenceConfig;
+pub use prompts::Prompts;
+pub use sentence::{DenseConfig, SentenceConfig};
+pub use words::Words;

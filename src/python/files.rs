@@ -1,8 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use serde_json::Value;
 
 use super::enter;
@@ -104,10 +105,40 @@ impl ModelFiles {
         enter::quick(py, || self.inner.max_positions())
     }
 
-    /// Pooling that the sentence-transformers files name, or "mean".
+    /// Pooling that the sentence-transformers files name, several joined by "+", or "mean".
     #[getter]
     fn pooling(&self, py: Python<'_>) -> PyResult<String> {
         enter::quick(py, || self.inner.sentence_config().map(|config| config.pooling))
+    }
+
+    /// What tokens that go on a word begin with, such as "##"; None if nothing tells them apart.
+    #[getter]
+    fn subword_prefix(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let words = enter::quick(py, || self.inner.words())?;
+        Ok(words.continuing_subword_prefix.filter(|prefix| !prefix.is_empty()))
+    }
+
+    /// The token of what the vocabulary does not have, or its id, as tokenizer.json says it; None if it does not.
+    #[getter]
+    fn unknown_token<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let words = enter::quick(py, || self.inner.words())?;
+        Ok(match (words.unk_token, words.unk_id) {
+            (Some(token), _) => Some(PyString::new(py, &token).into_any()),
+            (None, Some(id)) => Some(id.into_pyobject(py)?.into_any()),
+            (None, None) => None,
+        })
+    }
+
+    /// Prompts that the sentence-transformers files name; "query" and "document" are there always, empty if not.
+    #[getter]
+    fn prompts(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+        enter::quick(py, || self.inner.prompts().map(|prompts| prompts.named))
+    }
+
+    /// Name of the prompt that is put before texts where a call names none; None for none.
+    #[getter]
+    fn default_prompt_name(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        enter::quick(py, || self.inner.prompts().map(|prompts| prompts.default))
     }
 
     /// Whether the sentence-transformers files ask for vectors of unit length.
