@@ -47,8 +47,8 @@ class ZeroShotClassification(Head):
             hypothesis_template: A sentence with ``{}`` where a label goes.
             multi_label: Judge each label alone, entailment against contradiction; else their scores
                 add up to 1.
-            truncation: Cut a text that is too long, never the hypothesis; without it, it is
-                refused.
+            truncation: Cut a text that is too long, never the hypothesis, and count it once with
+                each label; without it, it is refused.
             max_length: Tokens that text and hypothesis are cut to; None takes the model's own
                 limit.
 
