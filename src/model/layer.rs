@@ -65,7 +65,6 @@ impl<B: Backend> Layer<B> {
         let qkv = B::linear(pass, &x, &self.qkv, Activation::Identity)?;
         let context = B::attention(pass, qkv, attention)?;
         let x = B::linear_add_norm(pass, &context, &self.attended, x, &self.attended_norm)?;
-        let inner = B::linear(pass, &x, &self.up, activation)?; // (N, I)
-        B::linear_add_norm(pass, &inner, &self.down, x, &self.down_norm)
+        B::feed_forward(pass, x, &self.up, activation, &self.down, &self.down_norm)
     }
 }

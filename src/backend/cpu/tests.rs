@@ -1,7 +1,6 @@
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // small numbers
 
 use super::ops::Cpu;
-use super::share;
 use crate::backend::{Activation, Attention, Backend, Dense, Lookup};
 use crate::batch::Batch;
 
@@ -23,8 +22,6 @@ fn computed(cpu: &Cpu, threads: usize) -> Vec<f32> {
         threads,
     };
     let (input, output) = (HIDDEN, 3 * HIDDEN);
-    assert!(share::parts(4, TOKENS * input * output) > 1);
-    assert!(share::parts(4, 2 * TOKENS * TOKENS * HIDDEN) > 1);
     let (weight, bias) = (wave(input * output, 1.0), wave(output, 2.0));
     let dense = Dense { weight: weight.into(), bias: Some(bias.into()), input, output };
     let layer = cpu.pack(&dense).unwrap();

@@ -23,6 +23,14 @@ pub enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    /// What it is for those rows of a product alone.
+    pub fn range(&self, rows: Range<usize>) -> Result<Self> {
+        Ok(match *self {
+            Self::Residual(bias, residual) => Self::Residual(bias, residual.range(rows)?),
+            other => other,
+        })
+    }
+
     /// Whether it fits `rows` rows of `outputs` numbers.
     pub(super) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
         let (bias, residual) = match self {
