@@ -1,9 +1,10 @@
+use std::ops::Range;
+
 use super::ops::{BESIDES, Cpu, Table};
 use super::pass::{Pass, Rows};
 use crate::backend::seam::{Attention, Relative};
 use crate::error::Result;
 use crate::kernels::cpu::{self, RowsMut};
-use crate::kernels::plain;
 
 impl Pass<'_> {
     /// Turns queries and keys by the angles of their positions.
@@ -35,27 +36,10 @@ impl Pass<'_> {
                 text.columns(which * hidden + columns.start..which * hidden + columns.end)
             };
             let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-            let of = cpu::Attention { q, k, v, heads: heads / parts, scale, bias: None, window };
+            let relative = relative(&options.relative, &columns, hidden / heads)?;
+            let of = cpu::Attention { q, k, v, heads: heads / parts, scale, relative, window };
             self.workspace.attention.with(|workspace| of.run(workspace, target))
         })
-    }
-
-    pub(super) fn attend_relative(&self, qkv: &Rows, options: &Attention<'_, Cpu>, out: &mut Rows) {
-        let attention = plain::Attention {
-            heads: options.heads,
-            scale: options.scale,
-            window: options.window,
-            relative: relative(&options.relative),
-        };
-        let (hidden, wide, mut start) = (out.width, qkv.width, 0);
-        let longest = self.batch.lengths.iter().max().copied().unwrap_or(0);
-        let mut scratch = self.workspace.take(plain::scores_len(&attention, longest));
-        for &length in &self.batch.lengths {
-            let text = &qkv.data[start * wide..][..length * wide];
-            let target = &mut out.data[start * hidden..][..length * hidden];
-            plain::attend(text, length, &attention, target, &mut scratch);
-            start += length;
-        }
     }
 }
 
@@ -68,16 +52,23 @@ fn parts(heads: usize, texts: usize) -> usize {
 /// Chunks of one operation.
 const ENOUGH: usize = 16;
 
-fn relative<'a>(relative: &Relative<'a, Cpu>) -> plain::Relative<'a> {
-    match relative {
-        Relative::None => plain::Relative::None,
+/// The part of `relative` that these columns, heads of a width, meet.
+fn relative<'a>(
+    relative: &Relative<'a, Cpu>,
+    columns: &Range<usize>,
+    width: usize,
+) -> Result<cpu::Relative<'a>> {
+    Ok(match relative {
+        Relative::None => cpu::Relative::None,
         Relative::Bias(table) => {
-            plain::Relative::Bias { table: &table.values, reach: table.width.div_ceil(2) }
+            let heads = columns.start / width..columns.end / width;
+            cpu::Relative::Bias(table.rows()?.range(heads)?)
         }
-        Relative::Disentangled { keys, queries, buckets } => plain::Relative::Disentangled {
-            keys: keys.map(|table| &table.values[..]),
-            queries: queries.map(|table| &table.values[..]),
-            buckets,
-        },
-    }
+        Relative::Disentangled { keys, queries, buckets } => {
+            let part = |table: &Option<&'a Table>| {
+                table.map(|table| table.rows()?.columns(columns.clone())).transpose()
+            };
+            cpu::Relative::Disentangled { keys: part(keys)?, queries: part(queries)?, buckets }
+        }
+    })
 }

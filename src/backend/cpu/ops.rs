@@ -6,7 +6,7 @@ use super::pass::{Pass, Rows};
 use super::share;
 use super::team::Team;
 use super::workspace::Workspace;
-use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
+use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::kernels::cpu::{self, Epilogue, RowsMut};
@@ -45,6 +45,12 @@ impl Cpu {
     #[must_use]
     pub fn int8() -> Self {
         Self { int8: true, ..Self::default() }
+    }
+}
+
+impl Table {
+    pub(super) fn rows(&self) -> Result<cpu::Rows<'_>> {
+        cpu::Rows::dense(&self.values, self.values.len() / self.width.max(1), self.width)
     }
 }
 
@@ -166,10 +172,7 @@ impl Backend for Cpu {
             pass.rotate(&mut qkv, angles)?;
         }
         let mut out = pass.rows(qkv.count(), qkv.width / 3);
-        match options.relative {
-            Relative::None => pass.attend(&qkv, options, &mut out)?,
-            _ => pass.attend_relative(&qkv, options, &mut out),
-        }
+        pass.attend(&qkv, options, &mut out)?;
         Ok(out)
     }
 

@@ -57,10 +57,6 @@ impl Team {
         })
     }
 
-    /// How many threads may work at a time.
-    pub(super) fn threads(&self) -> usize {
-        self.helpers + 1
-    }
 
     /// Calls `work` once for each number below `chunks`, in any order, on any of the team's threads.
     ///
