@@ -65,10 +65,10 @@ fn relative<'a>(
             cpu::Relative::Bias(table.rows()?.range(heads)?)
         }
         Relative::Disentangled { keys, queries, buckets } => {
-            let part = |table: &Option<&'a Table>| {
+            let part = |table: Option<&'a Table>| {
                 table.map(|table| table.rows()?.columns(columns.clone())).transpose()
             };
-            cpu::Relative::Disentangled { keys: part(keys)?, queries: part(queries)?, buckets }
+            cpu::Relative::Disentangled { keys: part(*keys)?, queries: part(*queries)?, buckets }
         }
     })
 }

@@ -65,7 +65,7 @@ impl Linear {
         let mut out = pass.rows(x.count(), self.output);
         let (input, work) = (x.view()?, self.work(x.count()));
         if share::by_rows(x.count()) {
-            let tile = (share::rows(), self.output);
+            let tile = (share::step(x.count()), self.output);
             pass.tiles(work, &mut out.view_mut()?, tile, |rows, _, mut part| {
                 let epilogue = epilogue.range(rows.clone())?;
                 self.multiply(&pass.workspace, input.range(rows)?, &epilogue, part.reborrow())?;
@@ -103,7 +103,7 @@ impl Linear {
         out: &mut RowsMut,
     ) -> Result<()> {
         let (isa, work) = (Isa::best(), self.work(x.rows()));
-        let tile = (x.rows(), share::panels() * PANEL);
+        let tile = (x.rows(), share::PANELS * PANEL);
         match &self.weight {
             Weight::F32(weight) => pass.tiles(work, out, tile, |_, columns, part| {
                 cpu::matmul_columns(isa, x, weight, epilogue, columns.start, part)

@@ -98,8 +98,8 @@ impl Backend for Cpu {
     fn embed(pass: &Pass<'_>, lookups: &[Lookup<'_, Self>], norm: Option<&Norm>) -> Result<Rows> {
         let width = lookups.first().map_or(0, |lookup| lookup.table.width);
         let mut x = pass.rows(pass.batch.ids.len(), width);
-        let work = x.data.len() * BESIDES;
-        pass.tiles(work, &mut x.view_mut()?, (share::rows(), width), |rows, _, mut part| {
+        let (work, step) = (x.data.len() * BESIDES, share::step(x.count()));
+        pass.tiles(work, &mut x.view_mut()?, (step, width), |rows, _, mut part| {
             for (i, Lookup { table, ids, offset }) in lookups.iter().enumerate() {
                 let (offset, ids) = (*offset as usize, &ids[rows.clone()]);
                 plain::gather_add(&table.values, width, ids, offset, i == 0, part.dense_slice()?);
@@ -125,9 +125,12 @@ impl Backend for Cpu {
     fn norm(pass: &Pass<'_>, x: &Rows, norm: &Norm) -> Result<Rows> {
         let mut out = pass.rows(x.count(), x.width);
         let (x, work) = (x.view()?, x.data.len() * BESIDES);
-        pass.tiles(work, &mut out.view_mut()?, (share::rows(), x.width()), |rows, _, part| {
-            cpu::norm(norm.view(), x.range(rows)?, part)
-        })?;
+        pass.tiles(
+            work,
+            &mut out.view_mut()?,
+            (share::step(x.rows()), x.width()),
+            |rows, _, part| cpu::norm(norm.view(), x.range(rows)?, part),
+        )?;
         Ok(out)
     }
 
@@ -155,15 +158,20 @@ impl Backend for Cpu {
         }
         let mut out = pass.rows(x.count(), x.width);
         let (x, work) = (x.view()?, up.work(x.count()) + down.work(x.count()));
-        pass.tiles(work, &mut out.view_mut()?, (share::rows(), x.width()), |rows, _, mut part| {
-            let x = x.range(rows)?;
-            let mut inner = pass.rows(x.rows(), up.outputs());
-            let (space, first) = (&pass.workspace, Epilogue::Activation(&up.bias, activation));
-            up.multiply(space, x, &first, inner.view_mut()?)?;
-            let second = Epilogue::Residual(&down.bias, x);
-            down.multiply(space, inner.view()?, &second, part.reborrow())?;
-            norm.apply(part)
-        })?;
+        pass.tiles(
+            work,
+            &mut out.view_mut()?,
+            (share::step(x.rows()), x.width()),
+            |rows, _, mut part| {
+                let x = x.range(rows)?;
+                let mut inner = pass.rows(x.rows(), up.outputs());
+                let (space, first) = (&pass.workspace, Epilogue::Activation(&up.bias, activation));
+                up.multiply(space, x, &first, inner.view_mut()?)?;
+                let second = Epilogue::Residual(&down.bias, x);
+                down.multiply(space, inner.view()?, &second, part.reborrow())?;
+                norm.apply(part)
+            },
+        )?;
         Ok(out)
     }
 
@@ -180,8 +188,8 @@ impl Backend for Cpu {
         let width = x.width / 2;
         let mut out = pass.rows(x.count(), width);
         let (left, right) = (x.view()?.columns(0..width)?, x.view()?.columns(width..2 * width)?);
-        let work = out.data.len() * BESIDES;
-        pass.tiles(work, &mut out.view_mut()?, (share::rows(), width), |rows, _, part| {
+        let (work, step) = (out.data.len() * BESIDES, share::step(x.count()));
+        pass.tiles(work, &mut out.view_mut()?, (step, width), |rows, _, part| {
             cpu::gated(activation, left.range(rows.clone())?, right.range(rows)?, part)
         })?;
         Ok(out)

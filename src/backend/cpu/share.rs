@@ -2,7 +2,6 @@
 //! chunks: these are the same whatever the number of threads.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use super::pass::Pass;
 use crate::error::Result;
@@ -11,16 +10,21 @@ use crate::kernels::cpu::RowsMut;
 /// Multiplications that are worth sharing: some microseconds.
 const WORTH: usize = 1 << 18;
 
-pub(super) static ROWS: LazyLock<usize> = LazyLock::new(|| env("K_ROWS", 32));
-pub(super) static BY_ROWS: LazyLock<usize> = LazyLock::new(|| env("K_BY_ROWS", 64));
-pub(super) static PANELS: LazyLock<usize> = LazyLock::new(|| env("K_PANELS", 2));
-fn env(name: &str, or: usize) -> usize {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or)
+/// Panels of columns that a thread takes at a time.
+pub(super) const PANELS: usize = 2;
+/// Fewer rows leave a product waiting for its weights: threads then share these, not the rows.
+const FEW: usize = 64;
+
+/// Whether threads share so many rows, or else the columns of what comes of them.
+pub(super) fn by_rows(rows: usize) -> bool {
+    rows >= FEW
 }
 
-pub(super) fn by_rows(rows: usize) -> bool { rows >= *BY_ROWS }
-pub(super) fn rows() -> usize { *ROWS }
-pub(super) fn panels() -> usize { *PANELS }
+/// Rows that a thread takes at a time: enough for the weights that it reads, few enough for threads to end at about
+/// the same time, and for what becomes of them to stay in the second-level cache.
+pub(super) fn step(rows: usize) -> usize {
+    (rows / 8).next_multiple_of(8).clamp(32, 64)
+}
 
 impl Pass<'_> {
     /// Calls `work` with each number below `chunks`, on several threads where so many multiplications are worth it.

@@ -57,7 +57,6 @@ impl Team {
         })
     }
 
-
     /// Calls `work` once for each number below `chunks`, in any order, on any of the team's threads.
     ///
     /// # Errors
@@ -76,7 +75,8 @@ impl Team {
         self.invite(chunks.saturating_sub(1));
         // Nobody looks at these three: no chunk is left of the call before, and none is claimed.
         self.done.store(0, Ordering::Relaxed);
-        self.call.store(std::ptr::from_ref(&call).cast::<Call<'static>>().cast_mut(), Ordering::Relaxed);
+        self.call
+            .store(std::ptr::from_ref(&call).cast::<Call<'static>>().cast_mut(), Ordering::Relaxed);
         let number = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.state.store(number << 32 | chunks as u64, Ordering::Release);
         while let Some(left) = self.claim() {
@@ -152,9 +152,9 @@ impl Team {
     fn wait(&self, chunks: usize) {
         let mut looks = 0usize;
         while self.done.load(Ordering::Acquire) != chunks {
-            match looks {
-                ..PATIENCE => std::hint::spin_loop(),
-                ..3_000 => std::thread::yield_now(),
+            match looks / PATIENCE {
+                0 => std::hint::spin_loop(),
+                1 => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
             looks += 1;
@@ -176,7 +176,8 @@ mod tests {
         pool(4).install(|| {
             for call in 0..20_000usize {
                 // Each call has memory of its own, which is gone after it.
-                let counts: Vec<AtomicUsize> = (0..call % 17).map(|_| AtomicUsize::new(0)).collect();
+                let counts: Vec<AtomicUsize> =
+                    (0..call % 17).map(|_| AtomicUsize::new(0)).collect();
                 let work = |chunk: usize| {
                     counts[chunk].fetch_add(call + 1, Ordering::Relaxed);
                     Ok(())

@@ -157,7 +157,8 @@ fn what_does_not_fit_is_refused() {
     assert!(run(&Attention { heads: 4, ..good }, 4).is_err());
     assert!(run(&Attention { scale: f32::NAN, ..good }, 4).is_err());
     assert!(run(&Attention { k: m.range(0..3).unwrap(), ..good }, 4).is_err());
-    let bias = |rows, width| Relative::Bias(Rows::dense(&data[..rows * width], rows, width).unwrap());
+    let bias =
+        |rows, width| Relative::Bias(Rows::dense(&data[..rows * width], rows, width).unwrap());
     assert!(run(&Attention { relative: bias(2, 7), ..good }, 4).is_ok());
     assert!(run(&Attention { relative: bias(2, 5), ..good }, 4).is_err());
     assert!(run(&Attention { relative: bias(1, 7), ..good }, 4).is_err());
