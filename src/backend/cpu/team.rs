@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How often a thread looks for something to happen before it gives up: 20 to 80 microseconds, by processor.
-const PATIENCE: usize = 1500;
+/// How often a waiting thread looks again at once: some microseconds. After that it lets others have the processor
+/// between looks, among them whoever it waits for.
+const SPINS: usize = 200;
+/// How often it looks in all before it gives up: some tens of microseconds.
+const PATIENCE: usize = 300;
 /// Helpers have a bit each.
 const MOST_HELPERS: usize = 63;
 /// Chunks nobody has claimed yet are in the low half of the state.
@@ -112,7 +115,7 @@ impl Team {
                 self.perform(left);
                 idle = 0;
             } else {
-                std::hint::spin_loop();
+                pause(idle);
                 idle += 1;
             }
         }
@@ -152,13 +155,21 @@ impl Team {
     fn wait(&self, chunks: usize) {
         let mut looks = 0usize;
         while self.done.load(Ordering::Acquire) != chunks {
-            match looks / PATIENCE {
-                0 => std::hint::spin_loop(),
-                1 => std::thread::yield_now(),
-                _ => std::thread::sleep(Duration::from_micros(50)),
+            if looks < PATIENCE {
+                pause(looks);
+            } else {
+                std::thread::sleep(Duration::from_micros(50));
             }
             looks += 1;
         }
+    }
+}
+
+fn pause(looks: usize) {
+    if looks < SPINS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
     }
 }
 
