@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use legato::kernels::Activation;
 use legato::kernels::cpu::{
-    Attention, Epilogue, Isa, PackedF32, PackedI8, Quantized, Rows, RowsMut, Workspace,
+    Attention, Epilogue, Isa, PackedF32, PackedI8, Quantized, Relative, Rows, RowsMut, Workspace,
     matmul_columns, matmul_i8_columns,
 };
 
@@ -146,7 +146,7 @@ fn attention(tokens: usize, heads: usize, width: usize) {
     let data = wave(tokens * 3 * hidden, 1);
     let all = Rows::dense(&data, tokens, 3 * hidden).unwrap();
     let [q, k, v] = [0, 1, 2].map(|i| all.columns(i * hidden..(i + 1) * hidden).unwrap());
-    let of = Attention { q, k, v, heads, scale: 0.1, bias: None, window: None };
+    let of = Attention { q, k, v, heads, scale: 0.1, relative: Relative::None, window: None };
     let out = RefCell::new((vec![0.0f32; tokens * hidden], Workspace::new()));
     let run = |isa: Isa| {
         let (out, of) = (&out, &of);

@@ -174,15 +174,13 @@ impl Engine {
     ) -> Result<(Vec<Batch>, Vec<T>)> {
         check(tokens, self.tokenizer.digest(), self.encoder.sizes())?;
         let mut batches = batch::pack(tokens, TOKEN_BUDGET);
-        let threads = rayon::current_num_threads();
-        if batches.len() < threads {
-            // Too few to keep all threads busy: the threads share each batch instead.
-            for batch in &mut batches {
-                batch.threads = threads;
-            }
+        for batch in &mut batches {
+            // Those that have no batch of their own, or none left, help with another's.
+            batch.threads = rayon::current_num_threads();
         }
         let results = batches
             .par_iter()
+            .with_max_len(1)
             .map(|batch| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Stopped);

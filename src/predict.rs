@@ -70,13 +70,17 @@ impl TaskEngine {
         let (rows, width) = (spans.last().map_or(0, |span| span.end), self.model.width());
         let mut values = zeros(rows, width)?;
         let mut places = split(&mut values, &spans, width);
-        let batches = batch::pack(tokens, TOKEN_BUDGET);
+        let mut batches = batch::pack(tokens, TOKEN_BUDGET);
+        for batch in &mut batches {
+            // Those that have no batch of their own, or none left, help with another's.
+            batch.threads = rayon::current_num_threads();
+        }
         let mut work: Vec<(&Batch, Vec<&mut [f32]>)> = Vec::with_capacity(batches.len());
         for batch in &batches {
             let of_batch = batch.order.iter().map(|&text| std::mem::take(&mut places[text]));
             work.push((batch, of_batch.collect()));
         }
-        work.par_iter_mut().try_for_each(|(batch, places)| {
+        work.par_iter_mut().with_max_len(1).try_for_each(|(batch, places)| {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }

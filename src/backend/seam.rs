@@ -81,6 +81,19 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
         Self::norm(pass, &Self::linear_add(pass, x, layer, residual)?, norm)
     }
 
+    /// `norm(activation(x U + a) D + b + x)`: the second block of a post-norm encoder, with its two layers.
+    fn feed_forward(
+        pass: &Self::Pass<'_>,
+        x: Self::Rows,
+        up: &Self::Linear,
+        activation: Activation,
+        down: &Self::Linear,
+        norm: &Self::Norm,
+    ) -> Result<Self::Rows> {
+        let inner = Self::linear(pass, &x, up, activation)?;
+        Self::linear_add_norm(pass, &inner, down, x, norm)
+    }
+
     /// Attention among the tokens of each text: `qkv` (N, 3H), queries, keys and values side by side, to (N, H).
     fn attention(
         pass: &Self::Pass<'_>,

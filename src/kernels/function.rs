@@ -1,6 +1,6 @@
 //! Activation functions.
 
-use super::vector::{erf, exp};
+use super::vector::{exp, gelu, gelu_coarse};
 
 /// What is applied to each number after its bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,23 @@ impl Activation {
             Self::Tanh => work.call(Tanh),
         }
     }
+
+    /// [`Activation::with`] for what is quantized to eight bits next: as near as that asks for.
+    #[inline(always)]
+    pub(super) fn with_coarse(self, work: impl WithFunction) {
+        match self {
+            Self::Gelu => work.call(GeluCoarse),
+            other => other.with(work),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Identity;
 #[derive(Clone, Copy)]
 struct Gelu;
+#[derive(Clone, Copy)]
+struct GeluCoarse;
 #[derive(Clone, Copy)]
 struct GeluTanh;
 #[derive(Clone, Copy)]
@@ -85,7 +96,14 @@ impl Function for Identity {
 impl Function for Gelu {
     #[inline(always)]
     fn of(self, x: f32) -> f32 {
-        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+        gelu(x)
+    }
+}
+
+impl Function for GeluCoarse {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        gelu_coarse(x)
     }
 }
 

@@ -62,8 +62,7 @@ impl<B: Backend> Layer<B> {
         let context = B::attention(pass, qkv, attention)?;
         let (context, x) = wanted::<B>(pass, context, x, only)?;
         let x = B::linear_add_norm(pass, &context, &self.attended, x, &self.attended_norm)?;
-        let inner = B::linear(pass, &x, &self.up, activation)?; // (N, I)
-        B::linear_add_norm(pass, &inner, &self.down, x, &self.down_norm)
+        B::feed_forward(pass, x, &self.up, activation, &self.down, &self.down_norm)
     }
 }
 

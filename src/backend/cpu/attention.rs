@@ -1,29 +1,24 @@
-use std::sync::PoisonError;
+use std::ops::Range;
 
-use super::ops::Cpu;
+use super::ops::{BESIDES, Cpu};
 use super::pass::{Pass, Rows};
-use super::share;
 use super::table::Table;
 use crate::backend::seam::{Attention, Relative};
 use crate::error::Result;
 use crate::kernels::cpu::{self, RowsMut};
-use crate::kernels::plain;
 
 impl Pass<'_> {
     /// Turns queries and keys by the angles of their positions.
     pub(super) fn rotate(&self, qkv: &mut Rows, angles: &Table) -> Result<()> {
-        let (head, wide) = (angles.width, qkv.width);
-        let (count, mut start) = (angles.values.len() / head.max(1), 0);
+        let head = angles.width;
+        let (count, work) = (angles.values.len() / head.max(1), qkv.data.len() * BESIDES);
         let all = cpu::Rows::dense(&angles.values, count, head)?;
-        for &length in &self.batch.lengths {
-            let here = all.range(0..length)?;
-            let (cos, sin) = (here.columns(0..head / 2)?, here.columns(head / 2..head)?);
-            let text = &mut qkv.data[start * wide..][..length * wide];
-            let both = RowsMut::new(text, length, wide / 3 * 2, wide)?;
-            cpu::rotate(cos, sin, head, both)?;
-            start += length;
-        }
-        Ok(())
+        let (cos, sin) = (all.columns(0..head / 2)?, all.columns(head / 2..head)?);
+        let (rows, wide) = (qkv.count(), qkv.width);
+        let mut both = RowsMut::new(&mut qkv.data, rows, wide / 3 * 2, wide)?;
+        self.texts(work, &mut both, 1, |rows, _, text| {
+            cpu::rotate(cos.range(0..rows.len())?, sin.range(0..rows.len())?, head, text)
+        })
     }
 
     pub(super) fn attend(
@@ -32,60 +27,49 @@ impl Pass<'_> {
         options: &Attention<'_, Cpu>,
         out: &mut Rows,
     ) -> Result<()> {
-        let (hidden, all, mut start) = (out.width, qkv.view()?, 0);
-        let mut workspace = self.workspace.attention.lock().unwrap_or_else(PoisonError::into_inner);
-        for &length in &self.batch.lengths {
-            let text = all.range(start..start + length)?;
-            let part = |which: usize| text.columns(which * hidden..(which + 1) * hidden);
+        let Attention { heads, scale, window, .. } = *options;
+        let (hidden, all) = (out.width, qkv.view()?);
+        let pairs: usize = self.batch.lengths.iter().map(|length| length * length).sum();
+        let parts = parts(heads, self.batch.lengths.len());
+        self.texts(2 * pairs * hidden, &mut out.view_mut()?, parts, |rows, columns, target| {
+            let text = all.range(rows)?;
+            let part = |which: usize| {
+                text.columns(which * hidden + columns.start..which * hidden + columns.end)
+            };
             let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-            let Attention { heads, scale, window, .. } = *options;
-            let target = &mut out.data[start * hidden..][..length * hidden];
-            let target = RowsMut::dense(target, length, hidden)?;
-            let head = hidden / heads;
-            let parts = share::parts(self.batch.threads.min(heads), 2 * length * length * hidden);
-            let kept = workspace.len().max(parts);
-            workspace.resize_with(kept, cpu::Workspace::new);
-            let scratch = &mut workspace[..parts];
-            share::by_columns(target, head, scratch, |first, target, scratch| {
-                let columns = first..first + target.width();
-                let [q, k, v] = [&q, &k, &v].map(|m| m.columns(columns.clone()));
-                let (q, k, v, heads) = (q?, k?, v?, columns.len() / head);
-                cpu::Attention { q, k, v, heads, scale, bias: None, window }.run(scratch, target)
-            })?;
-            start += length;
-        }
-        Ok(())
-    }
-
-    pub(super) fn attend_relative(&self, qkv: &Rows, options: &Attention<'_, Cpu>, out: &mut Rows) {
-        let attention = plain::Attention {
-            heads: options.heads,
-            scale: options.scale,
-            window: options.window,
-            relative: relative(&options.relative),
-        };
-        let (hidden, wide, mut start) = (out.width, qkv.width, 0);
-        let longest = self.batch.lengths.iter().max().copied().unwrap_or(0);
-        let mut scratch = self.workspace.take(plain::scores_len(&attention, longest));
-        for &length in &self.batch.lengths {
-            let text = &qkv.data[start * wide..][..length * wide];
-            let target = &mut out.data[start * hidden..][..length * hidden];
-            plain::attend(text, length, &attention, target, &mut scratch);
-            start += length;
-        }
+            let relative = relative(&options.relative, &columns, hidden / heads)?;
+            let of = cpu::Attention { q, k, v, heads: heads / parts, scale, relative, window };
+            self.workspace.attention.with(|workspace| of.run(workspace, target))
+        })
     }
 }
 
-fn relative<'a>(relative: &Relative<'a, Cpu>) -> plain::Relative<'a> {
-    match relative {
-        Relative::None => plain::Relative::None,
+/// Parts of one text's heads that are computed on their own: enough in all for threads to end at about the same time.
+fn parts(heads: usize, texts: usize) -> usize {
+    let enough = ENOUGH.div_ceil(texts.max(1));
+    (1..=heads).find(|parts| heads.is_multiple_of(*parts) && *parts >= enough).unwrap_or(heads)
+}
+
+/// Chunks of one operation.
+const ENOUGH: usize = 16;
+
+/// The part of `relative` that these columns, heads of a width, meet.
+fn relative<'a>(
+    relative: &Relative<'a, Cpu>,
+    columns: &Range<usize>,
+    width: usize,
+) -> Result<cpu::Relative<'a>> {
+    Ok(match relative {
+        Relative::None => cpu::Relative::None,
         Relative::Bias(table) => {
-            plain::Relative::Bias { table: &table.values, reach: table.width.div_ceil(2) }
+            let heads = columns.start / width..columns.end / width;
+            cpu::Relative::Bias(table.rows()?.range(heads)?)
         }
-        Relative::Disentangled { keys, queries, buckets } => plain::Relative::Disentangled {
-            keys: keys.map(|table| &table.values[..]),
-            queries: queries.map(|table| &table.values[..]),
-            buckets,
-        },
-    }
+        Relative::Disentangled { keys, queries, buckets } => {
+            let part = |table: Option<&'a Table>| {
+                table.map(|table| table.rows()?.columns(columns.clone())).transpose()
+            };
+            cpu::Relative::Disentangled { keys: part(*keys)?, queries: part(*queries)?, buckets }
+        }
+    })
 }

@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::PoisonError;
 
+use super::ops::Norm;
 use super::pass::{Pass, Rows};
 use super::share;
+use super::workspace::Workspace;
 use crate::backend::seam::Dense;
 use crate::error::Result;
-use crate::kernels::cpu::{self, Epilogue, Isa, PANEL, PackedF32, PackedI8};
+use crate::kernels::cpu::{self, Epilogue, Isa, PANEL, PackedF32, PackedI8, RowsMut};
 
 /// A linear layer.
 pub struct Linear {
@@ -54,32 +55,83 @@ impl Linear {
         Ok(Self { weight, bias, has_bias, output: layer.output })
     }
 
+    pub(super) fn outputs(&self) -> usize {
+        self.output
+    }
+
+    /// Multiplications of a product with so many rows.
+    pub(super) fn work(&self, rows: usize) -> usize {
+        match &self.weight {
+            Weight::F32(weight) => rows * weight.inputs() * self.output,
+            // Of eight bits, some four take the time of one in float32.
+            Weight::Int8(weight) => rows * weight.inputs() * self.output / 4,
+        }
+    }
+
+    /// `norm(epilogue(x w))`, shared by threads.
+    ///
+    /// Threads take some rows each: so that these are still in their caches when they are normed. Where there are few
+    /// rows, reading the weights is what takes the time, and threads take some columns each.
     pub(super) fn product(
         &self,
         pass: &Pass<'_>,
         x: &Rows,
         epilogue: &Epilogue<'_>,
+        norm: Option<&Norm>,
     ) -> Result<Rows> {
         let mut out = pass.rows(x.count(), self.output);
-        let work = x.count() * x.width * self.output;
-        let mut parts = vec![(); share::parts(pass.batch.threads, work)];
-        let (isa, input, target) = (Isa::best(), x.view()?, out.view_mut()?);
-        match &self.weight {
-            Weight::F32(weight) => {
-                share::by_columns(target, PANEL, &mut parts, |first, target, ()| {
-                    cpu::matmul_columns(isa, input, weight, epilogue, first, target)
-                })?;
-            }
-            Weight::Int8(weight) => {
-                let quantized = &pass.workspace.quantized;
-                let mut quantized = quantized.lock().unwrap_or_else(PoisonError::into_inner);
-                quantized.fill(input)?;
-                let input = &*quantized;
-                share::by_columns(target, PANEL, &mut parts, |first, target, ()| {
-                    cpu::matmul_i8_columns(isa, input, 0, weight, epilogue, first, target)
-                })?;
-            }
+        let (input, work) = (x.view()?, self.work(x.count()));
+        if share::by_rows(x.count()) {
+            let tile = (share::step(x.count()), self.output);
+            pass.tiles(work, &mut out.view_mut()?, tile, |rows, _, mut part| {
+                let epilogue = epilogue.range(rows.clone())?;
+                self.multiply(&pass.workspace, input.range(rows)?, &epilogue, part.reborrow())?;
+                norm.map_or(Ok(()), |norm| norm.apply(part))
+            })?;
+        } else {
+            self.by_columns(pass, input, epilogue, &mut out.view_mut()?)?;
+            norm.map_or(Ok(()), |norm| norm.apply(out.view_mut()?))?;
         }
         Ok(out)
+    }
+
+    /// `epilogue(x w)` on this thread.
+    pub(super) fn multiply(
+        &self,
+        workspace: &Workspace,
+        x: cpu::Rows,
+        epilogue: &Epilogue<'_>,
+        out: RowsMut,
+    ) -> Result<()> {
+        match &self.weight {
+            Weight::F32(weight) => cpu::matmul(x, weight, epilogue, out),
+            Weight::Int8(weight) => workspace.quantized.with(|quantized| {
+                quantized.fill(x)?;
+                cpu::matmul_i8(quantized, weight, epilogue, out)
+            }),
+        }
+    }
+
+    fn by_columns(
+        &self,
+        pass: &Pass<'_>,
+        x: cpu::Rows,
+        epilogue: &Epilogue<'_>,
+        out: &mut RowsMut,
+    ) -> Result<()> {
+        let (isa, work) = (Isa::best(), self.work(x.rows()));
+        let tile = (x.rows(), share::PANELS * PANEL);
+        match &self.weight {
+            Weight::F32(weight) => pass.tiles(work, out, tile, |_, columns, part| {
+                cpu::matmul_columns(isa, x, weight, epilogue, columns.start, part)
+            }),
+            Weight::Int8(weight) => pass.workspace.quantized.with(|input| {
+                input.fill(x)?;
+                let input = &*input;
+                pass.tiles(work, out, tile, |_, columns, part| {
+                    cpu::matmul_i8_columns(isa, input, 0, weight, epilogue, columns.start, part)
+                })
+            }),
+        }
     }
 }

@@ -6,6 +6,7 @@ mod ops;
 mod pass;
 mod share;
 mod table;
+mod team;
 #[cfg(test)]
 mod tests;
 mod workspace;

@@ -4,14 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::linear::Linear;
 use super::pass::{Pass, Rows};
+use super::share;
 use super::table::Table;
+use super::team::Team;
 use super::workspace::Workspace;
-use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
+use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights};
 use crate::backend::tensor::Tensor;
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::kernels::cpu::{self, Epilogue};
+use crate::kernels::cpu::{self, Epilogue, RowsMut};
 use crate::kernels::{Activation, NormKind, plain};
+
+/// What a number of an operation that is no product takes, in multiplications of a product.
+pub(super) const BESIDES: usize = 8;
 
 /// A CPU: plain buffers that are used again, weights packed at load. Activations are in float32.
 #[derive(Default)]
@@ -52,6 +57,11 @@ impl fmt::Debug for Norm {
 }
 
 impl Norm {
+    /// `x = norm(x)`
+    pub(super) fn apply(&self, x: RowsMut) -> Result<()> {
+        cpu::norm_in_place(self.view(), x)
+    }
+
     fn view(&self) -> cpu::Norm<'_> {
         let (gain, eps) = (&self.gain[..], self.eps);
         match self.kind {
@@ -91,18 +101,21 @@ impl Backend for Cpu {
 
     fn pass<'a>(&'a self, batch: &'a Batch) -> Result<Pass<'a>> {
         let workspace = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Pass { batch, cpu: self, workspace: workspace.unwrap_or_default() })
+        let team = (batch.threads > 1).then(|| Team::new(batch.threads));
+        Ok(Pass { batch, cpu: self, workspace: workspace.unwrap_or_default(), team })
     }
 
     fn embed(pass: &Pass<'_>, lookups: &[Lookup<'_, Self>], norm: Option<&Norm>) -> Result<Rows> {
         let width = lookups.first().map_or(0, |lookup| lookup.table.width);
         let mut x = pass.rows(pass.batch.ids.len(), width);
-        for (i, Lookup { table, ids, offset }) in lookups.iter().enumerate() {
-            table.gather_add(ids, *offset as usize, i == 0, &mut x.data);
-        }
-        if let Some(norm) = norm {
-            cpu::norm_in_place(norm.view(), x.view_mut()?)?;
-        }
+        let (work, step) = (x.data.len() * BESIDES, share::step(x.count()));
+        pass.tiles(work, &mut x.view_mut()?, (step, width), |rows, _, mut part| {
+            for (i, Lookup { table, ids, offset }) in lookups.iter().enumerate() {
+                let (offset, ids) = (*offset as usize, &ids[rows.clone()]);
+                table.gather_add(ids, offset, i == 0, part.dense_slice()?);
+            }
+            norm.map_or(Ok(()), |norm| norm.apply(part))
+        })?;
         Ok(x)
     }
 
@@ -112,16 +125,22 @@ impl Backend for Cpu {
             (true, Activation::Identity) => Epilogue::Bias(&layer.bias),
             (_, activation) => Epilogue::Activation(&layer.bias, activation),
         };
-        layer.product(pass, x, &epilogue)
+        layer.product(pass, x, &epilogue, None)
     }
 
     fn linear_add(pass: &Pass<'_>, x: &Rows, layer: &Linear, residual: Rows) -> Result<Rows> {
-        layer.product(pass, x, &Epilogue::Residual(&layer.bias, residual.view()?))
+        layer.product(pass, x, &Epilogue::Residual(&layer.bias, residual.view()?), None)
     }
 
     fn norm(pass: &Pass<'_>, x: &Rows, norm: &Norm) -> Result<Rows> {
         let mut out = pass.rows(x.count(), x.width);
-        cpu::norm(norm.view(), x.view()?, out.view_mut()?)?;
+        let (x, work) = (x.view()?, x.data.len() * BESIDES);
+        pass.tiles(
+            work,
+            &mut out.view_mut()?,
+            (share::step(x.rows()), x.width()),
+            |rows, _, part| cpu::norm(norm.view(), x.range(rows)?, part),
+        )?;
         Ok(out)
     }
 
@@ -132,9 +151,38 @@ impl Backend for Cpu {
         residual: Rows,
         norm: &Norm,
     ) -> Result<Rows> {
-        let mut x = Self::linear_add(pass, x, layer, residual)?;
-        cpu::norm_in_place(norm.view(), x.view_mut()?)?;
-        Ok(x)
+        layer.product(pass, x, &Epilogue::Residual(&layer.bias, residual.view()?), Some(norm))
+    }
+
+    fn feed_forward(
+        pass: &Pass<'_>,
+        x: Rows,
+        up: &Linear,
+        activation: Activation,
+        down: &Linear,
+        norm: &Norm,
+    ) -> Result<Rows> {
+        if !share::by_rows(x.count()) {
+            let inner = Self::linear(pass, &x, up, activation)?;
+            return Self::linear_add_norm(pass, &inner, down, x, norm);
+        }
+        let mut out = pass.rows(x.count(), x.width);
+        let (x, work) = (x.view()?, up.work(x.count()) + down.work(x.count()));
+        pass.tiles(
+            work,
+            &mut out.view_mut()?,
+            (share::step(x.rows()), x.width()),
+            |rows, _, mut part| {
+                let x = x.range(rows)?;
+                let mut inner = pass.rows(x.rows(), up.outputs());
+                let (space, first) = (&pass.workspace, Epilogue::Activation(&up.bias, activation));
+                up.multiply(space, x, &first, inner.view_mut()?)?;
+                let second = Epilogue::Residual(&down.bias, x);
+                down.multiply(space, inner.view()?, &second, part.reborrow())?;
+                norm.apply(part)
+            },
+        )?;
+        Ok(out)
     }
 
     fn attention(pass: &Pass<'_>, mut qkv: Rows, options: &Attention<'_, Self>) -> Result<Rows> {
@@ -142,10 +190,7 @@ impl Backend for Cpu {
             pass.rotate(&mut qkv, angles)?;
         }
         let mut out = pass.rows(qkv.count(), qkv.width / 3);
-        match options.relative {
-            Relative::None => pass.attend(&qkv, options, &mut out)?,
-            _ => pass.attend_relative(&qkv, options, &mut out),
-        }
+        pass.attend(&qkv, options, &mut out)?;
         Ok(out)
     }
 
@@ -153,7 +198,10 @@ impl Backend for Cpu {
         let width = x.width / 2;
         let mut out = pass.rows(x.count(), width);
         let (left, right) = (x.view()?.columns(0..width)?, x.view()?.columns(width..2 * width)?);
-        cpu::gated(activation, left, right, out.view_mut()?)?;
+        let (work, step) = (out.data.len() * BESIDES, share::step(x.count()));
+        pass.tiles(work, &mut out.view_mut()?, (step, width), |rows, _, part| {
+            cpu::gated(activation, left.range(rows.clone())?, right.range(rows)?, part)
+        })?;
         Ok(out)
     }
 

@@ -1,6 +1,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::ops::Cpu;
+use super::team::Team;
 use super::workspace::{Buffer, Workspace};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -12,6 +13,8 @@ pub struct Pass<'a> {
     pub(super) batch: &'a Batch,
     pub(super) cpu: &'a Cpu,
     pub(super) workspace: Arc<Workspace>,
+    /// Where several threads may share it.
+    pub(super) team: Option<Arc<Team>>,
 }
 
 /// Rows of `width` numbers.
@@ -29,6 +32,9 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
+        if let Some(team) = &self.team {
+            team.close();
+        }
         self.workspace.trim();
         let mut workspaces = self.cpu.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         workspaces.push(Arc::clone(&self.workspace));

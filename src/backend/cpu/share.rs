@@ -1,47 +1,85 @@
-//! One product or one text's attention, on several threads: some columns each. A column's numbers do not depend
-//! on who computes it.
+//! Operations in chunks that the threads of a pass share. A number does not depend on who computes it, nor on the
+//! chunks: these are the same whatever the number of threads.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
+use super::pass::Pass;
 use crate::error::Result;
 use crate::kernels::cpu::RowsMut;
 
-/// Multiplications that are worth waking a thread for: tens of microseconds.
-const WORTH: usize = 1 << 20;
+/// Multiplications that are worth sharing: some microseconds.
+const WORTH: usize = 1 << 18;
 
-/// How many threads of `threads` should share so many multiplications.
-pub(super) fn parts(threads: usize, multiplications: usize) -> usize {
-    threads.min(multiplications / WORTH).max(1)
+/// Panels of columns that a thread takes at a time.
+pub(super) const PANELS: usize = 2;
+/// Fewer rows leave a product waiting for its weights: threads then share these, not the rows.
+const FEW: usize = 64;
+
+/// Whether threads share so many rows, or else the columns of what comes of them.
+pub(super) fn by_rows(rows: usize) -> bool {
+    rows >= FEW
 }
 
-/// Calls `work` with the first column of each of `parts` parts of `out`, and the part: whole units of `unit`
-/// columns, but for the last one.
-pub(super) fn by_columns<'a, W: Send>(
-    out: RowsMut<'a>,
-    unit: usize,
-    scratch: &mut [W],
-    work: impl Fn(usize, RowsMut<'a>, &mut W) -> Result<()> + Sync,
-) -> Result<()> {
-    let units = out.width().div_ceil(unit);
-    let each = units.div_ceil(scratch.len().max(1)) * unit;
-    let (mut rest, mut first, mut tasks) = (out, 0, Vec::with_capacity(scratch.len()));
-    for scratch in scratch {
-        let (part, right) = {
-            let at = each.min(rest.width());
-            rest.split_columns(at)?
-        };
-        rest = right;
-        let width = part.width();
-        if width > 0 {
-            tasks.push((first, part, scratch));
+/// Rows that a thread takes at a time: enough for the weights that it reads, few enough for threads to end at about
+/// the same time, and for what becomes of them to stay in the second-level cache.
+pub(super) fn step(rows: usize) -> usize {
+    (rows / 8).next_multiple_of(8).clamp(32, 64)
+}
+
+impl Pass<'_> {
+    /// Calls `work` with each number below `chunks`, on several threads where so many multiplications are worth it.
+    fn chunks(
+        &self,
+        multiplications: usize,
+        chunks: usize,
+        work: &(dyn Fn(usize) -> Result<()> + Sync),
+    ) -> Result<()> {
+        match &self.team {
+            Some(team) if chunks > 1 && multiplications >= WORTH => team.run(chunks, work),
+            _ => (0..chunks).try_for_each(work),
         }
-        first += width;
     }
-    if tasks.len() == 1 {
-        return tasks.into_iter().try_for_each(|(first, part, scratch)| work(first, part, scratch));
+
+    /// Calls `work` with tiles of `out`, of so many rows and columns but for the last ones, and with where they lie.
+    pub(super) fn tiles(
+        &self,
+        multiplications: usize,
+        out: &mut RowsMut,
+        (rows, columns): (usize, usize),
+        work: impl Fn(Range<usize>, Range<usize>, RowsMut) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (height, width) = (out.rows(), out.width());
+        let across = width.div_ceil(columns.max(1));
+        let out = &*out;
+        self.chunks(multiplications, height.div_ceil(rows.max(1)) * across, &|chunk| {
+            let (row, column) = (chunk / across * rows, chunk % across * columns);
+            let rows = row..height.min(row + rows);
+            let columns = column..width.min(column + columns);
+            // SAFETY: tiles do not overlap, and each has one chunk, which is done once, before `out` is used again.
+            let tile = unsafe { out.part(rows.clone(), columns.clone()) }?;
+            work(rows, columns, tile)
+        })
     }
-    tasks
-        .into_par_iter()
-        .with_max_len(1)
-        .try_for_each(|(first, part, scratch)| work(first, part, scratch))
+
+    /// Calls `work` with the rows of each text in `out`, in so many parts of equal width, and with where they lie.
+    pub(super) fn texts(
+        &self,
+        multiplications: usize,
+        out: &mut RowsMut,
+        parts: usize,
+        work: impl Fn(Range<usize>, Range<usize>, RowsMut) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (lengths, width) = (&self.batch.lengths, out.width() / parts.max(1));
+        let out = &*out;
+        self.chunks(multiplications, lengths.len() * parts, &|chunk| {
+            let (text, part) = (chunk / parts, chunk % parts);
+            let start: usize = lengths[..text].iter().sum();
+            let rows = start..start + lengths[text];
+            let columns = part * width..(part + 1) * width;
+            // SAFETY: texts do not overlap, nor do their parts, and each has one chunk, which is done once, before
+            // `out` is used again.
+            let place = unsafe { out.part(rows.clone(), columns.clone()) }?;
+            work(rows, columns, place)
+        })
+    }
 }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::backend::tensor::{Half, Tensor, reserved};
 use crate::error::Result;
-use crate::kernels::plain;
+use crate::kernels::{cpu, plain};
 
 /// Numbers from which on a table that is looked up is worth keeping in eight bits, where layers are.
 const WORTH: usize = 1 << 16;
@@ -65,6 +65,11 @@ impl Table {
             return Ok(Self::floats(rows.whole()?, width));
         };
         Ok(Self { values: Vec::new(), width, short: Some(short) })
+    }
+
+    /// All rows, of a table that is kept in float32.
+    pub(super) fn rows(&self) -> Result<cpu::Rows<'_>> {
+        cpu::Rows::dense(&self.values, self.values.len() / self.width.max(1), self.width)
     }
 
     /// `out += table[rows + offset]`, row by row; with `fresh`, `out =`.

@@ -1,5 +1,5 @@
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::kernels::cpu;
 
@@ -13,10 +13,28 @@ const KEPT: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     free: Mutex<Vec<Vec<f32>>>,
-    /// Attention's own memory, one for each thread that shares it.
-    pub(super) attention: Mutex<Vec<cpu::Workspace>>,
-    /// The input of a product in eight bits.
-    pub(super) quantized: Mutex<cpu::Quantized>,
+    /// Attention's own memory.
+    pub(super) attention: Spares<cpu::Workspace>,
+    /// Inputs of products in eight bits.
+    pub(super) quantized: Spares<cpu::Quantized>,
+}
+
+/// Memory that is used again: as much of it as threads have used at a time.
+#[derive(Debug, Default)]
+pub(super) struct Spares<T>(Mutex<Vec<T>>);
+
+impl<T: Default> Spares<T> {
+    /// Lends one to `work`.
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let mut one = self.lock().pop().unwrap_or_default();
+        let result = work(&mut one);
+        self.lock().push(one);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Workspace {
@@ -43,8 +61,8 @@ impl Workspace {
         let total: usize = free.iter().map(Vec::len).sum();
         if total > KEPT {
             free.clear();
-            *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
-            *self.quantized.lock().unwrap_or_else(PoisonError::into_inner) = cpu::Quantized::new();
+            self.attention.lock().clear();
+            self.quantized.lock().clear();
         }
     }
 }

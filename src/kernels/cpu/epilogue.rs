@@ -23,6 +23,14 @@ pub enum Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    /// What it is for those rows of a product alone.
+    pub fn range(&self, rows: Range<usize>) -> Result<Self> {
+        Ok(match *self {
+            Self::Residual(bias, residual) => Self::Residual(bias, residual.range(rows)?),
+            other => other,
+        })
+    }
+
     /// Whether it fits `rows` rows of `outputs` numbers.
     pub(super) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
         let (bias, residual) = match self {
@@ -64,10 +72,7 @@ impl Epilogue<'_> {
                 }
             }
             Self::Activation(bias, activation) => {
-                for start in rows.clone().step_by(TILE_ROWS) {
-                    let rows = start..rows.end.min(start + TILE_ROWS);
-                    activate(rows, at.clone(), &bias[columns.clone()], activation, out);
-                }
+                activation.with(Activate { bias: &bias[columns], rows, at, out });
             }
             Self::Residual(bias, residual) => {
                 for row in rows {
@@ -77,6 +82,44 @@ impl Epilogue<'_> {
                         *x += b + r;
                     }
                 }
+            }
+        }
+    }
+
+    /// Its bias for columns from `column` on, as many as `to` has but for those beyond the last.
+    pub(super) fn bias(&self, column: usize, to: &mut [f32; PANEL]) {
+        let (Self::Bias(bias) | Self::Activation(bias, _) | Self::Residual(bias, _)) = self else {
+            return;
+        };
+        let count = (bias.len() - column).min(PANEL);
+        to[..count].copy_from_slice(&bias[column..column + count]);
+    }
+}
+
+/// Lanes of the widest vector: a loop over as many becomes one of its instructions.
+pub(super) const LANES: usize = 16;
+
+struct Activate<'a, 'b> {
+    bias: &'a [f32],
+    rows: Range<usize>,
+    at: Range<usize>,
+    out: &'a mut RowsMut<'b>,
+}
+
+impl WithFunction for Activate<'_, '_> {
+    #[inline(always)]
+    fn call(self, function: impl Function) {
+        let Self { bias, rows, at, out } = self;
+        let (biases, last_biases) = bias.as_chunks::<LANES>();
+        for row in rows {
+            let (whole, last) = out.row(row)[at.clone()].as_chunks_mut::<LANES>();
+            for (x, b) in whole.iter_mut().zip(biases) {
+                for (x, b) in x.iter_mut().zip(b) {
+                    *x = function.of(*x + b);
+                }
+            }
+            for (x, b) in last.iter_mut().zip(last_biases) {
+                *x = function.of(*x + b);
             }
         }
     }
@@ -100,37 +143,11 @@ impl Epilogue<'_> {
     }
 }
 
-const TILE_ROWS: usize = 8;
-
-/// The function is applied to some rows at once, one after the other in a tile: a panel's row alone is shorter than
-/// one round of the loop that the compiler makes.
-#[inline(always)]
-fn activate(
-    rows: Range<usize>,
-    at: Range<usize>,
-    bias: &[f32],
-    activation: Activation,
-    out: &mut RowsMut,
-) {
-    let mut tile = [0.0f32; TILE_ROWS * PANEL];
-    let count = rows.len() * at.len();
-    for (row, tile) in rows.clone().zip(tile.chunks_exact_mut(at.len())) {
-        for ((t, x), b) in tile.iter_mut().zip(&out.row(row)[at.clone()]).zip(bias) {
-            *t = x + b;
-        }
-    }
-    activation.with(Each(&mut tile[..count]));
-    for (row, tile) in rows.zip(tile.chunks_exact(at.len())) {
-        for (x, t) in out.row(row)[at.clone()].iter_mut().zip(tile) {
-            *x = *t;
-        }
-    }
-}
-
+#[cfg(test)]
 struct Each<'a>(&'a mut [f32]);
 
+#[cfg(test)]
 impl WithFunction for Each<'_> {
-    #[inline(always)]
     fn call(self, function: impl Function) {
         for x in self.0 {
             *x = function.of(*x);

@@ -1,7 +1,10 @@
 //! Products with a matrix in eight bits.
 
+use std::ops::Range;
+
+use super::super::function::{Activation, Function, WithFunction};
 use super::aligned::Aligned;
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, LANES};
 use super::f32::{PANEL, check_columns};
 use super::isa::{Isa, Work};
 use super::lanes::Lanes;
@@ -288,28 +291,70 @@ impl Matmul<'_> {
         }
     }
 
-    /// From sums of products of numbers to what they stand for:
+    /// From sums of products of numbers to what they stand for, and the epilogue on that:
     /// `sum (a - zero) w * scales = (sum a w - zero * sum w) * scales`
     #[inline(always)]
     fn finish(&mut self, start: usize, rows: usize, column: usize, sums: &[i32]) {
         let first = self.first + column;
         let used = (self.out.width() - column).min(PANEL);
-        let scales = &self.weight.scales[first..][..used];
-        let weights = &self.weight.sums[first..][..used];
-        for (row, sums) in (start..start + rows).zip(sums.chunks_exact(PANEL)) {
-            let (scale, zero) = self.x.scale(self.row + row);
-            let out = &mut self.out.row(row)[column..][..used];
-            for (((x, sum), s), w) in out.iter_mut().zip(sums).zip(scales).zip(weights) {
-                *x = (sum - zero * w) as f32 * (s * scale);
+        let (mut scales, mut weights, mut bias) = ([0.0; PANEL], [0; PANEL], [0.0; PANEL]);
+        scales[..used].copy_from_slice(&self.weight.scales[first..][..used]);
+        weights[..used].copy_from_slice(&self.weight.sums[first..][..used]);
+        self.epilogue.bias(first, &mut bias);
+        let rows = start..start + rows;
+        let finish = Finish { of: self, rows, column, used, sums, scales, weights, bias };
+        match *finish.of.epilogue {
+            Epilogue::Activation(_, activation) => activation.with_coarse(finish),
+            _ => Activation::Identity.with(finish),
+        }
+    }
+}
+
+/// A tile on its way to the output.
+struct Finish<'a, 'b> {
+    of: &'a mut Matmul<'b>,
+    rows: Range<usize>,
+    column: usize,
+    used: usize,
+    sums: &'a [i32],
+    scales: [f32; PANEL],
+    weights: [i32; PANEL],
+    bias: [f32; PANEL],
+}
+
+impl WithFunction for Finish<'_, '_> {
+    #[inline(always)]
+    fn call(self, function: impl Function) {
+        let Self { of, rows, column, used, sums, scales, weights, bias } = self;
+        let residual = match of.epilogue {
+            Epilogue::Residual(_, residual) => Some(residual),
+            _ => None,
+        };
+        let first = of.first + column;
+        for (row, sums) in rows.zip(sums.as_chunks::<PANEL>().0) {
+            let (scale, zero) = of.x.scale(of.row + row);
+            let mut x = [0.0; PANEL];
+            for at in (0..PANEL).step_by(LANES) {
+                for i in at..at + LANES {
+                    let sum = (sums[i] - zero * weights[i]) as f32;
+                    x[i] = function.of(sum * (scales[i] * scale) + bias[i]);
+                }
+            }
+            let out = &mut of.out.row(row)[column..][..used];
+            if let Some(residual) = residual {
+                let residual = &residual.row(row)[first..][..used];
+                for ((y, x), r) in out.iter_mut().zip(&x).zip(residual) {
+                    *y = x + r;
+                }
+            } else {
+                out.copy_from_slice(&x[..used]);
             }
         }
-        self.epilogue.apply(start..start + rows, column..column + used, first, &mut self.out);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::function::Activation;
     use super::super::f32::tests::wave;
     use super::super::tile_i8;
     use super::*;
@@ -365,7 +410,8 @@ mod tests {
                     matmul_i8_columns(isa, &x, row, &again, &epilogue, first, right).unwrap();
                 }
                 for (f, e) in found.iter().zip(&expected).skip(row * outputs) {
-                    prop_assert!((f - e).abs() <= 1e-5 * e.abs().max(1.0), "{} {f} {e}", isa.name());
+                    // The function for eight bits is off by 2e-5 of what it is given, here up to 5.
+                    prop_assert!((f - e).abs() <= 1e-4 * e.abs().max(1.0), "{} {f} {e}", isa.name());
                 }
             }
         }

@@ -31,7 +31,7 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_i8;
 
-pub use attention::{Attention, Workspace};
+pub use attention::{Attention, Relative, Workspace};
 pub use elementwise::{gated, gated_on, rotate, rotate_on};
 pub use epilogue::Epilogue;
 pub use f32::{PANEL, PackedF32, matmul, matmul_columns};

@@ -147,6 +147,28 @@ impl<'a, T> RowsMut<'a, T> {
         Ok((Self { count: at, ..self }, below))
     }
 
+    /// All of its numbers, where rows follow each other.
+    pub fn dense_slice(&mut self) -> Result<&mut [T]> {
+        if self.stride != self.width && self.count > 1 {
+            return Err(Error::internal("rows that do not follow each other are no slice"));
+        }
+        // SAFETY: the rows are inside of what the constructor has checked, and `self` alone stands for them.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.data, self.count * self.width) })
+    }
+
+    /// A part of it, beside other parts that threads share.
+    ///
+    /// # Safety
+    /// While a part lives, no other part that overlaps it does, and the matrix itself is not used.
+    pub unsafe fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Result<RowsMut<'_, T>> {
+        self.check(rows.end, self.count)?;
+        self.check(rows.start, rows.end)?;
+        self.check(columns.end, self.width)?;
+        self.check(columns.start, columns.end)?;
+        let data = self.data.wrapping_add(rows.start * self.stride + columns.start);
+        Ok(RowsMut { data, count: rows.len(), width: columns.len(), ..*self })
+    }
+
     fn check(&self, at: usize, end: usize) -> Result<()> {
         if at <= end {
             return Ok(());

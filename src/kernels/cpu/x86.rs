@@ -1,123 +1,102 @@
 //! AVX2 and AVX-512.
 
 use std::arch::x86_64::{
-    __m256, __m512, _MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm256_broadcast_ss,
-    _mm256_castps128_ps256, _mm256_fmadd_ps, _mm256_insertf128_ps, _mm256_loadu_ps,
-    _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m256, __m512, _MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm256_castps128_ps256,
+    _mm256_fmadd_ps, _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::lanes::Lanes;
 use super::tile::{Product, product};
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2;
+/// The two differ in names and sizes.
+macro_rules! lanes {
+    (
+        $name:ident, $vector:ident, $width:literal, $rows:literal x $vectors:literal, $features:literal,
+        $zero:ident, $load:ident, $store:ident, $splat:ident, $mul_add:ident
+    ) => {
+        #[derive(Debug, Clone, Copy)]
+        pub(super) struct $name;
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512;
+        // SAFETY (each block): the caller vouches for the instruction set and the pointers.
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        impl Lanes for $name {
+            type F32 = $vector;
+            const WIDTH: usize = $width;
+            const TILE_ROWS: usize = $rows;
+            const TILE_VECTORS: usize = $vectors;
 
-// SAFETY (each block of the two implementations): the caller vouches for the instruction set and the pointers.
-#[allow(clippy::undocumented_unsafe_blocks)]
-impl Lanes for Avx2 {
-    type F32 = __m256;
-    const WIDTH: usize = 8;
-    const TILE_ROWS: usize = 6;
-    const TILE_VECTORS: usize = 2;
+            #[inline(always)]
+            unsafe fn zero() -> $vector {
+                unsafe { $zero() }
+            }
 
-    #[inline(always)]
-    unsafe fn zero() -> __m256 {
-        unsafe { _mm256_setzero_ps() }
-    }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> $vector {
+                unsafe { $load(from) }
+            }
 
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m256 {
-        unsafe { _mm256_loadu_ps(from) }
-    }
+            #[inline(always)]
+            unsafe fn store(value: $vector, to: *mut f32) {
+                unsafe { $store(to, value) };
+            }
 
-    #[inline(always)]
-    unsafe fn store(value: __m256, to: *mut f32) {
-        unsafe { _mm256_storeu_ps(to, value) };
-    }
+            #[inline(always)]
+            unsafe fn splat(from: *const f32) -> $vector {
+                unsafe { $splat(*from) }
+            }
 
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> __m256 {
-        unsafe { _mm256_broadcast_ss(&*from) }
-    }
+            #[inline(always)]
+            unsafe fn mul_add(a: $vector, b: $vector, c: $vector) -> $vector {
+                unsafe { $mul_add(a, b, c) }
+            }
 
-    #[inline(always)]
-    unsafe fn mul_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
+            #[inline(always)]
+            unsafe fn prefetch(from: *const f32) {
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+            }
 
-    #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
-    }
+            #[inline(always)]
+            unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+                unsafe { transpose(from, stride, to, to_stride) };
+            }
 
-    #[inline(always)]
-    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
-        unsafe { transpose(from, stride, to, to_stride) };
-    }
-
-    unsafe fn product(of: &Product) {
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn compiled(of: &Product) {
-            unsafe { product::<Avx2>(of) };
+            unsafe fn product(of: &Product) {
+                #[target_feature(enable = $features)]
+                unsafe fn compiled(of: &Product) {
+                    unsafe { product::<$name>(of) };
+                }
+                unsafe { compiled(of) };
+            }
         }
-        unsafe { compiled(of) };
-    }
+    };
 }
 
-#[allow(clippy::undocumented_unsafe_blocks)]
-impl Lanes for Avx512 {
-    type F32 = __m512;
-    const WIDTH: usize = 16;
-    const TILE_ROWS: usize = 8;
-    const TILE_VECTORS: usize = 3;
-
-    #[inline(always)]
-    unsafe fn zero() -> __m512 {
-        unsafe { _mm512_setzero_ps() }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m512 {
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(value: __m512, to: *mut f32) {
-        unsafe { _mm512_storeu_ps(to, value) };
-    }
-
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> __m512 {
-        unsafe { _mm512_set1_ps(*from) }
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
-    }
-
-    #[inline(always)]
-    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
-        unsafe { transpose(from, stride, to, to_stride) };
-    }
-
-    unsafe fn product(of: &Product) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        unsafe fn compiled(of: &Product) {
-            unsafe { product::<Avx512>(of) };
-        }
-        unsafe { compiled(of) };
-    }
-}
+lanes!(
+    Avx2,
+    __m256,
+    8,
+    6 x 2,
+    "avx2,fma",
+    _mm256_setzero_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps
+);
+lanes!(
+    Avx512,
+    __m512,
+    16,
+    8 x 3,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps
+);
 
 /// [`Lanes::transpose`]: halves of rows 0 and 4, 1 and 5 and so on are loaded side by side, so that no step crosses
 /// the halves of a register.
