@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::linear::Weight;
 use crate::backend::tensor::{Half, Tensor, reserved};
 use crate::error::Result;
 use crate::kernels::plain;
@@ -7,20 +8,26 @@ use crate::kernels::plain;
 /// Numbers from which on a table that is looked up is worth keeping in eight bits, where layers are.
 const WORTH: usize = 1 << 16;
 
+pub(super) fn is_worth(count: usize) -> bool {
+    count >= WORTH
+}
+
 /// Rows of constants.
 pub struct Table {
-    /// Empty where rows are kept in fewer bits: then they can be looked up, and nothing else.
+    /// Empty where rows are kept in another way: then they can be looked up, and nothing else.
     pub(super) values: Vec<f32>,
     pub(super) width: usize,
     short: Option<Short>,
 }
 
-/// Rows in fewer bits.
+/// Rows that do not lie one behind the other in float32.
 enum Short {
     /// As the checkpoint stores them, little-endian.
     Half { kind: Half, numbers: Vec<u8> },
     /// With a scale for each row.
     Int8 { numbers: Vec<i8>, scales: Vec<f32> },
+    /// As the layer that they are the weights of, too.
+    Packed(Weight),
 }
 
 /// Its shape: a model's numbers are nothing to print.
@@ -31,6 +38,10 @@ impl fmt::Debug for Table {
             Some(Short::Half { kind: Half::F16, numbers }) => (numbers.len() / 2, "float16"),
             Some(Short::Half { kind: Half::BF16, numbers }) => (numbers.len() / 2, "bfloat16"),
             Some(Short::Int8 { numbers, .. }) => (numbers.len(), "int8"),
+            Some(Short::Packed(weight)) => {
+                let (outputs, inputs, kept) = weight.about();
+                return write!(f, "Table({outputs} x {inputs}, {kept}, shared)");
+            }
         };
         write!(f, "Table({} x {}, {kept})", count / self.width.max(1), self.width)
     }
@@ -41,11 +52,16 @@ impl Table {
         Self { values, width, short: None }
     }
 
+    /// Looks up the weights of a layer's outputs.
+    pub(super) fn packed(weight: Weight, width: usize) -> Self {
+        Self { values: Vec::new(), width, short: Some(Short::Packed(weight)) }
+    }
+
     /// Takes rows to look up: as they are stored, or where that is worth it and wanted in eight bits.
     pub(super) fn load(rows: &Tensor<'_>, width: usize, int8: bool) -> Result<Self> {
         let count = rows.len();
         let room = |reason| rows.bad(reason);
-        let short = if int8 && count >= WORTH {
+        let short = if int8 && is_worth(count) {
             let mut numbers = reserved(count).map_err(room)?;
             let mut scales = reserved(count / width.max(1)).map_err(room)?;
             rows.int8(&mut |_, rows, of_rows| {
@@ -95,6 +111,7 @@ impl Short {
             Self::Half { kind, numbers } => {
                 kind.widen(&numbers[2 * row * width..][..2 * width], out);
             }
+            Self::Packed(weight) => weight.output(row, out),
             Self::Int8 { numbers, scales } => {
                 for (out, &number) in out.iter_mut().zip(&numbers[row * width..][..width]) {
                     *out = f32::from(number) * scales[row];
