@@ -7,6 +7,7 @@ use super::quantized;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::kernels::cpu::{PANEL, quantize_rows};
+use crate::kernels::prepare;
 
 /// Bytes that are read at a time, or else one row: they stay in the cache that a core has for itself.
 const PIECE: usize = 256 << 10;
@@ -253,5 +254,6 @@ fn in_float32<'s>(bytes: &'s [u8], dtype: Dtype, floats: &'s mut Vec<f32>) -> &'
 pub(super) fn reserved<T>(len: usize) -> Result<Vec<T>, String> {
     let mut all = Vec::new();
     all.try_reserve_exact(len).map_err(|_| format!("has {len} numbers, too many for memory"))?;
+    prepare(all.spare_capacity_mut());
     Ok(all)
 }
