@@ -88,15 +88,13 @@ impl Table {
         let Some(short) = &self.short else {
             return plain::gather_add(&self.values, self.width, rows, offset, fresh, out);
         };
-        let mut wide = vec![0.0; self.width];
+        let mut wide = Vec::new();
         for (out, &row) in out.chunks_exact_mut(self.width.max(1)).zip(rows) {
-            short.row(row as usize + offset, &mut wide);
+            let row = row as usize + offset;
             if fresh {
-                out.copy_from_slice(&wide);
+                short.row(row, out);
             } else {
-                for (out, x) in out.iter_mut().zip(&wide) {
-                    *out += x;
-                }
+                short.add_row(row, out, &mut wide);
             }
         }
     }
@@ -104,7 +102,6 @@ impl Table {
 
 impl Short {
     /// One row in float32.
-    #[allow(clippy::cast_precision_loss)] // of eight bits
     fn row(&self, row: usize, out: &mut [f32]) {
         let width = out.len();
         match self {
@@ -116,6 +113,56 @@ impl Short {
                 for (out, &number) in out.iter_mut().zip(&numbers[row * width..][..width]) {
                     *out = f32::from(number) * scales[row];
                 }
+            }
+        }
+    }
+
+    /// `out +=` one row; `wide` is for those that have to be widened first.
+    fn add_row(&self, row: usize, out: &mut [f32], wide: &mut Vec<f32>) {
+        if let Self::Int8 { numbers, scales } = self {
+            let width = out.len();
+            for (out, &number) in out.iter_mut().zip(&numbers[row * width..][..width]) {
+                *out += f32::from(number) * scales[row];
+            }
+            return;
+        }
+        wide.resize(out.len(), 0.0);
+        self.row(row, wide);
+        for (out, x) in out.iter_mut().zip(wide) {
+            *out += *x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::matrix::Matrix;
+
+    #[test]
+    fn rows_kept_in_other_ways_are_looked_up_like_those_in_float32() {
+        let (rows, width) = (50usize, 37usize);
+        let numbers: Vec<i8> = (0i8..101).cycle().take(rows * width).collect();
+        let scales: Vec<f32> = (1u8..).take(rows).map(|n| 1.0 / f32::from(n)).collect();
+        let values = numbers.iter().zip(0..).map(|(&n, i)| f32::from(n) * scales[i / width]);
+        let plain = Table::floats(values.collect(), width);
+        let high = |x: &f32| u16::try_from((x.to_bits() + 0x8000) >> 16).unwrap();
+        let bf16 = |x: &f32| high(x).to_le_bytes();
+        let halves: Vec<u8> = plain.values.iter().flat_map(bf16).collect();
+        let mut widened = vec![0.0; rows * width];
+        Half::BF16.widen(&halves, &mut widened);
+        let packed = Weight::pack(&Matrix::from(plain.values.clone()), rows, width, false).unwrap();
+        let kept = |short| Table { values: Vec::new(), width, short: Some(short) };
+        let half = kept(Short::Half { kind: Half::BF16, numbers: halves });
+        let int8 = kept(Short::Int8 { numbers, scales });
+        let rounded = Table::floats(widened, width);
+        let all = [(&int8, &plain), (&Table::packed(packed, width), &plain), (&half, &rounded)];
+        for (kept, reference) in all {
+            for fresh in [true, false] {
+                let (mut found, mut expected) = (vec![0.5; 3 * width], vec![0.5; 3 * width]);
+                kept.gather_add(&[48, 0, 7], 1, fresh, &mut found);
+                reference.gather_add(&[48, 0, 7], 1, fresh, &mut expected);
+                assert_eq!(found, expected, "{kept:?}, {fresh}");
             }
         }
     }
