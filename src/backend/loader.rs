@@ -1,7 +1,8 @@
 use std::borrow::Cow;
 
+use super::matrix::Matrix;
 use super::seam::{Backend, Dense, NormWeights};
-use super::tensor::{Matrix, Tensor};
+use super::tensor::Tensor;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::kernels::NormKind;

@@ -6,6 +6,7 @@ mod composed;
 mod cpu;
 mod host;
 mod loader;
+mod matrix;
 pub mod quantized;
 mod seam;
 mod tensor;
@@ -16,8 +17,9 @@ pub use candle::Candle;
 pub use cpu::Cpu;
 pub use host::{HostLinear, normalized, projected};
 pub use loader::Loader;
+pub use matrix::Matrix;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
-pub use tensor::{Matrix, Tensor};
+pub use tensor::Tensor;
 pub use weights::{Use, Weights};
 
 pub use crate::kernels::{Activation, NormKind};

@@ -1,7 +1,8 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
-use super::tensor::{Matrix, Tensor};
+use super::matrix::Matrix;
+use super::tensor::Tensor;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::kernels::{Activation, NormKind};
@@ -24,6 +25,9 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
 
     /// Packs a linear layer.
     fn pack(&self, layer: &Dense<'_>) -> Result<Self::Linear>;
+
+    /// Says that a tensor will be looked up and multiplied with: a backend may keep it once for both.
+    fn share(&self, _name: &str) {}
 
     /// Packs a linear layer that answers, and costs next to nothing: never in fewer bits than activations have.
     fn pack_exact(&self, layer: &Dense<'_>) -> Result<Self::Linear> {

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use safetensors::Dtype;
@@ -9,6 +7,7 @@ use super::quantized;
 use super::weights::Weights;
 use crate::error::Result;
 use crate::kernels::cpu::{PANEL, quantize_rows};
+use crate::kernels::prepare;
 
 /// Bytes that are read at a time, or else one row: they stay in the cache that a core has for itself.
 const PIECE: usize = 256 << 10;
@@ -55,7 +54,12 @@ impl<'w> Tensor<'w> {
         Ok(Self { weights, name: name.to_owned(), info, scales })
     }
 
-    fn rows(&self) -> usize {
+    /// What the checkpoint calls it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn rows(&self) -> usize {
         self.info.shape.first().copied().unwrap_or(1)
     }
 
@@ -250,71 +254,6 @@ fn in_float32<'s>(bytes: &'s [u8], dtype: Dtype, floats: &'s mut Vec<f32>) -> &'
 pub(super) fn reserved<T>(len: usize) -> Result<Vec<T>, String> {
     let mut all = Vec::new();
     all.try_reserve_exact(len).map_err(|_| format!("has {len} numbers, too many for memory"))?;
+    prepare(all.spare_capacity_mut());
     Ok(all)
-}
-
-/// Rows that a layer is made of.
-#[derive(Debug)]
-pub enum Matrix<'a> {
-    /// Computed from a checkpoint's.
-    Values(Cow<'a, [f32]>),
-    /// The tensors' rows, those of one behind those of the other. All are equally wide.
-    Tensors(Vec<Tensor<'a>>),
-}
-
-impl From<Vec<f32>> for Matrix<'_> {
-    fn from(values: Vec<f32>) -> Self {
-        Self::Values(values.into())
-    }
-}
-
-impl Matrix<'_> {
-    /// All numbers, in float32.
-    pub fn whole(&self) -> Result<Cow<'_, [f32]>> {
-        match self {
-            Self::Values(values) => Ok(Cow::Borrowed(values)),
-            Self::Tensors(tensors) => match &tensors[..] {
-                [one] => one.whole().map(Cow::Owned),
-                several => {
-                    let parts = several.iter().map(Tensor::whole).collect::<Result<Vec<_>>>()?;
-                    Ok(Cow::Owned(parts.concat()))
-                }
-            },
-        }
-    }
-
-    /// Hands over all rows in float32.
-    pub(super) fn floats(&self, take: TakeFloats<'_>) -> Result<()> {
-        match self {
-            Self::Values(values) => take(0, values),
-            Self::Tensors(tensors) => {
-                let mut start = 0;
-                for tensor in tensors {
-                    tensor.floats(&mut |first, rows| take(start + first, rows))?;
-                    start += tensor.rows();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Hands over all rows, `width` numbers each, in eight bits.
-    pub(super) fn int8(&self, width: usize, take: TakeInt8<'_>) -> Result<()> {
-        match self {
-            Self::Values(values) => {
-                let rows = values.len() / width.max(1);
-                let (mut numbers, mut scales) = (vec![0; values.len()], vec![0.0; rows]);
-                quantize_rows(values, &mut numbers, &mut scales)?;
-                take(0, &numbers, &scales)
-            }
-            Self::Tensors(tensors) => {
-                let mut start = 0;
-                for tensor in tensors {
-                    tensor.int8(&mut |first, rows, scales| take(start + first, rows, scales))?;
-                    start += tensor.rows();
-                }
-                Ok(())
-            }
-        }
-    }
 }

@@ -227,17 +227,29 @@ impl<B: Backend> Names<'_, '_, B> {
         }
     }
 
-    fn masked(&self) -> Result<(Transform<B>, Output<B>)> {
+    /// The kind of the head for masked words that the checkpoint has.
+    fn masked_kind(&self) -> &'static Masked {
         let has = |masked: &&Masked| self.weights.has(&format!("{}.weight", masked.dense.name));
-        let masked = self.family.masked.iter().find(has).unwrap_or(&self.family.masked[0]);
+        self.family.masked.iter().find(has).unwrap_or(&self.family.masked[0])
+    }
+
+    /// The matrix of the vocabulary's logits: the word embeddings where the checkpoint has none of its own.
+    fn masked_weight(&self) -> String {
+        let own = self.masked_kind().weight;
+        if self.weights.has(own) {
+            return own.to_owned();
+        }
+        format!("{}.weight", self.full(&format!("*{}", self.family.words)))
+    }
+
+    fn masked(&self) -> Result<(Transform<B>, Output<B>)> {
+        let masked = self.masked_kind();
         let size = |field: &str| self.config[field].as_u64().and_then(|n| usize::try_from(n).ok());
         let wide = size("embedding_size").unwrap_or(self.hidden);
         let vocab = size("vocab_size").unwrap_or_default();
         Bounds::VOCAB.check("vocab_size", vocab).map_err(|reason| self.bad(reason))?;
-        let words = self.full(&format!("*{}", self.family.words));
-        let own = self.weights.has(masked.weight);
-        let weight = if own { masked.weight.to_owned() } else { format!("{words}.weight") };
-        let weight = Matrix::Tensors(vec![self.weights.tensor(&weight, &[vocab, wide])?]);
+        let weight = self.weights.tensor(&self.masked_weight(), &[vocab, wide])?;
+        let weight = Matrix::Tensors(vec![weight]);
         let bias = masked.biases.iter().find(|name| self.weights.has(name));
         let bias = bias.map(|name| self.weights.values(name, &[vocab])).transpose()?;
         let output = backend::Dense { weight, bias, input: wide, output: vocab };
@@ -274,9 +286,16 @@ pub struct Model<B: Backend> {
 impl<B: Backend> Model<B> {
     /// Loads encoder and head of a checkpoint.
     pub fn load(config: &Value, weights: &Weights<'_>, backend: B, task: Task) -> Result<Self> {
+        let loader = Loader::new(&backend, weights);
+        if task == Task::MaskedLm
+            && let Some(family) = family(model::model_type(config, weights.origin())?)
+        {
+            let names = Names { family, weights: &loader, config, hidden: 0 };
+            backend.share(&names.masked_weight());
+        }
         let encoder = model::architecture(config, weights, &backend)?;
         let hidden = encoder.sizes().hidden;
-        let head = Head::load(config, &Loader::new(&backend, weights), task, hidden)?;
+        let head = Head::load(config, &loader, task, hidden)?;
         Ok(Self { backend, encoder, head })
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod cpu;
 mod function;
+mod memory;
 mod norm;
 pub mod plain;
 mod product;
@@ -16,4 +17,5 @@ mod softmax;
 mod vector;
 
 pub use function::Activation;
+pub use memory::prepare;
 pub use norm::NormKind;

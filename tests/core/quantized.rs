@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use candle_core::Device;
+use candle_core::{DType, Device};
 use legato::backend::quantized::{FORMAT, SOURCE, VERSION, scale_name};
 use legato::batch::pack;
 use legato::device::Precision;
@@ -165,6 +165,49 @@ fn sixteen_bits_stay_sixteen_bits() {
         let engine = half(dtype).engine();
         assert_eq!(embed(&engine, &texts()), embed(&widened(dtype).engine(), &texts()));
         assert!(format!("{engine:?}").contains(&format!("Table(249 x 32, {kept})")));
+    }
+}
+
+#[test]
+fn a_tied_decoder_and_its_table_are_one() {
+    let folder = folders().into_iter().find(|folder| folder.ends_with("bert")).unwrap();
+    let tokens = tokens(&tensors(&folder, "expected.safetensors"));
+    let batch = &pack(&tokens, 1 << 20)[0];
+    let (rows, name) = (10_000, "bert.embeddings.word_embeddings.weight");
+    let encoder = tensors(&folder, "model.safetensors").into_iter();
+    let mut all: Tensors = encoder.map(|(name, raw)| (format!("bert.{name}"), raw)).collect();
+    all.extend(tensors(&folder, "masked-lm.safetensors"));
+    all.remove("expected/logits");
+    all.remove("cls.predictions.decoder.weight");
+    for name in [name, "cls.predictions.bias", "cls.predictions.decoder.bias"] {
+        if let Some(raw) = all.get_mut(name) {
+            let row = raw.data.len() / raw.shape[0];
+            raw.shape[0] = rows;
+            raw.data = raw.data.iter().copied().cycle().take(rows * row).collect();
+        }
+    }
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.join("config.json")).unwrap()).unwrap();
+    let tied = Tiny::new()
+        .with("config.json", config.to_string())
+        .json("config.json", |config| config["vocab_size"] = rows.into())
+        .with("model.safetensors", crate::models::serialize(&all));
+    let mut two = all.clone();
+    two.insert("cls.predictions.decoder.weight".into(), all[name].clone());
+    let apart = tied.clone().with("model.safetensors", crate::models::serialize(&two));
+    for (precision, kept) in [(Precision::Float(DType::F32), "float32"), (Precision::Int8, "int8")]
+    {
+        let logits = |tiny: &Tiny| {
+            let files = ModelFiles::from_bytes(tiny.0.clone()).unwrap();
+            let model = head::load(&files, &Device::Cpu, precision, Task::MaskedLm).unwrap();
+            let mut found = Vec::new();
+            model.logits(batch, None, &mut |rows| found = rows.to_vec()).unwrap();
+            (found, format!("{model:?}"))
+        };
+        let ((tied, shown), (apart, other)) = (logits(&tied), logits(&apart));
+        assert_eq!(tied, apart);
+        assert!(shown.contains(&format!("{kept}, shared)")), "{shown}");
+        assert!(!other.contains("shared"), "{other}");
     }
 }
 

@@ -1,9 +1,11 @@
 use std::fmt;
+use std::sync::Arc;
 
 use super::ops::Norm;
 use super::pass::{Pass, Rows};
 use super::share;
 use super::workspace::Workspace;
+use crate::backend::matrix::Matrix;
 use crate::backend::seam::Dense;
 use crate::error::Result;
 use crate::kernels::cpu::{self, Epilogue, Isa, PANEL, PackedF32, PackedI8, RowsMut};
@@ -18,41 +20,62 @@ pub struct Linear {
 }
 
 /// A linear layer's numbers.
-enum Weight {
-    F32(PackedF32),
-    Int8(PackedI8),
+#[derive(Clone)]
+pub(super) enum Weight {
+    F32(Arc<PackedF32>),
+    Int8(Arc<PackedI8>),
+}
+
+impl Weight {
+    /// Packs `rows` (outputs, inputs), in eight bits or in float32.
+    pub(super) fn pack(
+        rows: &Matrix<'_>,
+        outputs: usize,
+        inputs: usize,
+        int8: bool,
+    ) -> Result<Self> {
+        if int8 {
+            let mut weight = PackedI8::zeros(outputs, inputs)?;
+            rows.int8(inputs, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
+            return Ok(Self::Int8(Arc::new(weight)));
+        }
+        let mut weight = PackedF32::zeros(outputs, inputs)?;
+        rows.floats(&mut |first, rows| weight.fill(first, rows))?;
+        Ok(Self::F32(Arc::new(weight)))
+    }
+
+    /// The weights of one output.
+    pub(super) fn output(&self, output: usize, to: &mut [f32]) {
+        match self {
+            Self::F32(weight) => weight.output(output, to),
+            Self::Int8(weight) => weight.output(output, to),
+        }
+    }
+
+    /// Outputs, inputs, and what they are kept in.
+    pub(super) fn about(&self) -> (usize, usize, &'static str) {
+        match self {
+            Self::F32(weight) => (weight.outputs(), weight.inputs(), "float32"),
+            Self::Int8(weight) => (weight.outputs(), weight.inputs(), "int8"),
+        }
+    }
 }
 
 /// Its shape: a model's numbers are nothing to print.
 impl fmt::Debug for Linear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (inputs, kept) = match &self.weight {
-            Weight::F32(weight) => (weight.inputs(), "float32"),
-            Weight::Int8(weight) => (weight.inputs(), "int8"),
-        };
+        let (_, inputs, kept) = self.weight.about();
         write!(f, "Linear({inputs} to {}, {kept}, bias: {})", self.output, self.has_bias)
     }
 }
 
 impl Linear {
-    /// Packs a layer, in eight bits or in float32.
-    pub(super) fn pack(layer: &Dense<'_>, int8: bool) -> Result<Self> {
+    /// A layer whose weight is packed.
+    pub(super) fn new(layer: &Dense<'_>, weight: Weight) -> Self {
         let has_bias = layer.bias.is_some();
         let bias =
             layer.bias.as_ref().map_or_else(|| vec![0.0; layer.output], |bias| bias.to_vec());
-        let &Dense { input, output, .. } = layer;
-        let weight = if int8 {
-            let mut weight = PackedI8::zeros(output, input)?;
-            layer
-                .weight
-                .int8(input, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
-            Weight::Int8(weight)
-        } else {
-            let mut weight = PackedF32::zeros(output, input)?;
-            layer.weight.floats(&mut |first, rows| weight.fill(first, rows))?;
-            Weight::F32(weight)
-        };
-        Ok(Self { weight, bias, has_bias, output: layer.output })
+        Self { weight, bias, has_bias, output: layer.output }
     }
 
     pub(super) fn outputs(&self) -> usize {

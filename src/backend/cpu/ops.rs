@@ -1,13 +1,14 @@
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::linear::Linear;
+use super::linear::{Linear, Weight};
 use super::pass::{Pass, Rows};
 use super::share;
-use super::table::Table;
+use super::table::{self, Table};
 use super::team::Team;
 use super::workspace::Workspace;
+use crate::backend::matrix::Matrix;
 use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights};
 use crate::backend::tensor::Tensor;
 use crate::batch::Batch;
@@ -24,6 +25,13 @@ pub struct Cpu {
     int8: bool,
     /// One for each batch that was computed at a time.
     pub(super) workspaces: Mutex<Vec<Arc<Workspace>>>,
+    /// A tensor that is looked up and multiplied with, and once it is packed, its numbers.
+    shared: Mutex<Option<Shared>>,
+}
+
+struct Shared {
+    name: String,
+    weight: Option<Weight>,
 }
 
 /// A norm.
@@ -32,6 +40,17 @@ pub struct Norm {
     gain: Vec<f32>,
     bias: Option<Vec<f32>>,
     eps: f32,
+}
+
+impl Cpu {
+    fn shared(&self) -> MutexGuard<'_, Option<Shared>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers of a tensor that is kept once, where it is packed.
+    fn packed(&self, name: Option<&str>) -> Option<Weight> {
+        self.shared().as_ref().filter(|shared| Some(&*shared.name) == name)?.weight.clone()
+    }
 }
 
 impl fmt::Debug for Cpu {
@@ -79,11 +98,20 @@ impl Backend for Cpu {
     type Norm = Norm;
 
     fn pack(&self, layer: &Dense<'_>) -> Result<Linear> {
-        Linear::pack(layer, self.int8)
+        let weight = match self.packed(layer.weight.name()) {
+            Some(weight) => weight,
+            None => Weight::pack(&layer.weight, layer.output, layer.input, self.int8)?,
+        };
+        Ok(Linear::new(layer, weight))
+    }
+
+    fn share(&self, name: &str) {
+        *self.shared() = Some(Shared { name: name.to_owned(), weight: None });
     }
 
     fn pack_exact(&self, layer: &Dense<'_>) -> Result<Linear> {
-        Linear::pack(layer, false)
+        let weight = Weight::pack(&layer.weight, layer.output, layer.input, false)?;
+        Ok(Linear::new(layer, weight))
     }
 
     fn table(&self, values: Cow<'_, [f32]>, width: usize) -> Result<Table> {
@@ -91,7 +119,16 @@ impl Backend for Cpu {
     }
 
     fn lookup_table(&self, rows: &Tensor<'_>, width: usize) -> Result<Table> {
-        Table::load(rows, width, self.int8)
+        let is_shared = self.shared().as_ref().is_some_and(|shared| shared.name == rows.name());
+        // A small table stays in float32 beside a layer in eight bits.
+        if !is_shared || (self.int8 && !table::is_worth(rows.len())) {
+            return Table::load(rows, width, self.int8);
+        }
+        let matrix = Matrix::Tensors(vec![rows.clone()]);
+        let weight = Weight::pack(&matrix, rows.len() / width.max(1), width, self.int8)?;
+        *self.shared() =
+            Some(Shared { name: rows.name().to_owned(), weight: Some(weight.clone()) });
+        Ok(Table::packed(weight, width))
     }
 
     fn norm_of(&self, weights: NormWeights<'_>) -> Result<Norm> {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::kernels::prepare;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -38,6 +39,7 @@ impl<T: Copy + Default, const N: usize> Aligned<T, N> {
             self.lines
                 .try_reserve_exact(more)
                 .map_err(|_| Error::input(format!("no memory for {len} numbers more")))?;
+            prepare(self.lines.spare_capacity_mut());
             self.lines.resize(lines, Line([T::default(); N]));
         }
         Ok(())

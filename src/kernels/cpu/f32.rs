@@ -84,13 +84,23 @@ impl PackedF32 {
         (self.outputs - first).min(PANEL).next_multiple_of(16)
     }
 
+    /// The weights of one output, (inputs,). They lie apart, so that this is slow beside a product.
+    pub fn output(&self, output: usize, to: &mut [f32]) {
+        let first = output - output % PANEL;
+        let width = self.panel_width(first);
+        let panel = &self.panels[first * self.inputs + output - first..];
+        for (to, from) in to.iter_mut().zip(panel.iter().step_by(width)).take(self.inputs) {
+            *to = *from;
+        }
+    }
+
     /// The weight as it was, (outputs, inputs).
     pub fn unpack(&self) -> Vec<f32> {
-        let at = |output: usize, input: usize| {
-            let first = output - output % PANEL;
-            self.panels[first * self.inputs + input * self.panel_width(first) + output - first]
-        };
-        (0..self.outputs * self.inputs).map(|i| at(i / self.inputs, i % self.inputs)).collect()
+        let mut all = vec![0.0; self.outputs * self.inputs];
+        for (output, to) in all.chunks_exact_mut(self.inputs).enumerate() {
+            self.output(output, to);
+        }
+        all
     }
 }
 

@@ -97,6 +97,17 @@ impl PackedI8 {
         all.map(|i| self.panels[self.at(i / self.inputs, i % self.inputs)]).collect()
     }
 
+    /// The weights of one output, (inputs,), as products compute with them.
+    pub fn output(&self, output: usize, to: &mut [f32]) {
+        let (start, scale) = (self.at(output, 0), self.scales[output]);
+        let step = self.panel_width(output - output % PANEL) * GROUP;
+        for (to, from) in to.chunks_mut(GROUP).zip(self.panels[start..].chunks(step)) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = f32::from(*from) * scale;
+            }
+        }
+    }
+
     /// The scale of each output.
     pub fn scales(&self) -> &[f32] {
         &self.scales
@@ -391,6 +402,13 @@ mod tests {
             let mut again = PackedI8::zeros(outputs, inputs).unwrap();
             again.fill(split, &numbers[split * inputs..], &packed.scales()[split..]).unwrap();
             again.fill(0, &numbers[..split * inputs], &packed.scales()[..split]).unwrap();
+            let mut row = vec![0.0; inputs];
+            for (output, numbers) in numbers.chunks_exact(inputs).enumerate() {
+                packed.output(output, &mut row);
+                let scale = packed.scales()[output];
+                let numbers: Vec<f32> = numbers.iter().map(|&n| f32::from(n) * scale).collect();
+                prop_assert_eq!(&row, &numbers);
+            }
             prop_assert_eq!((&*again.panels, &again.sums), (&*packed.panels, &packed.sums));
             let bias = wave(outputs, 1.0);
             let epilogue = Epilogue::Activation(&bias, Activation::Gelu);
