@@ -1,6 +1,6 @@
 //! Activation functions.
 
-use super::vector::{exp, gelu, gelu_coarse};
+use super::vector::{erf, exp, gelu_coarse};
 
 /// What is applied to each number after its bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Function for Identity {
 impl Function for Gelu {
     #[inline(always)]
     fn of(self, x: f32) -> f32 {
-        gelu(x)
+        0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
     }
 }
 
