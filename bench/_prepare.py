@@ -22,7 +22,11 @@ CACHE: Final = _materials.CACHE.parent / "bench-infer"
 REASONS: Final = "reasons.json"
 CALIBRATION: Final = 100
 """Texts over which nncf sees activations."""
-BASE: Final = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
+BASE: Final[dict[str, int]] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "intermediate_size": 3072,
+}
 LOCAL: Final = "local/model"
 """How embed-anything finds the model in a hub's cache of our own."""
 
@@ -77,9 +81,14 @@ def base(model: Path, folder: Path) -> Path:
     return folder
 
 
+def tensors(model: Path) -> list[_onnx.Array]:
+    """Return the weights of a checkpoint."""
+    return list(_onnx.weights(model).values())
+
+
 def _seeded(small: _onnx.Weights, config: dict[str, Any]) -> _onnx.Weights:
     """Return weights by the names of a smaller model, drawn as BERT's are before training."""
-    old = {384: config["hidden_size"], 1536: config["intermediate_size"]}
+    old: dict[int, int] = {384: config["hidden_size"], 1536: config["intermediate_size"]}
     names = [name for name in small if "encoder.layer." not in name]
     names += [
         name.replace(".0.", f".{layer}.", 1)
@@ -91,7 +100,7 @@ def _seeded(small: _onnx.Weights, config: dict[str, Any]) -> _onnx.Weights:
     made = {}
     for name in sorted(names):
         like = small[_layer_0(name)]
-        shape = tuple(int(old.get(size, size)) for size in like.shape)
+        shape = tuple(int(old.get(size, size) or size) for size in like.shape)
         if "LayerNorm.weight" in name:
             made[name] = np.ones(shape, np.float32)
         elif name.endswith("bias"):
