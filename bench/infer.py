@@ -62,12 +62,14 @@ def main() -> None:
     parser.add_argument("--only", choices=("small", "base", "classifier"), help="one part of it")
     parser.add_argument("--output", type=Path, help="the page whose sections are replaced")
     arguments = parser.parse_args()
+    say("building the peak's program")
+    peak = _sizes.Peak()
     head = _page.machine()
     model = find_model()
     sections = {}
     if arguments.only in {None, "small"}:
         amount = QUICK if arguments.quick else FULL
-        measured, small = both(model, amount)
+        measured, small = both(model, amount, peak)
         sections[_infer_page.TITLE] = _infer_page.small(head, measured, small)
     if arguments.only in {None, "classifier"}:
         say("classifier")
@@ -77,7 +79,7 @@ def main() -> None:
         amount = QUICK_BASE if arguments.quick else FULL_BASE
         folder = _prepare.CACHE / "base"
         big = _prepare.base(model, folder / "model")
-        measured = measure(big, folder, amount, _infer_cases.BIG)
+        measured = measure(big, folder, amount, peak, _infer_cases.BIG)
         sections[_infer_page.BASE] = _infer_page.base(head, measured)
     for title, text in sections.items():
         print(text)
@@ -94,10 +96,10 @@ def find_model() -> Path:
     return Path(found.origin).parent / "model"
 
 
-def both(model: Path, amount: Amount) -> tuple[Measured, Small]:
+def both(model: Path, amount: Amount, peak: _sizes.Peak) -> tuple[Measured, Small]:
     """Measure the small model, and what fresh processes and installations take."""
     folder = _prepare.CACHE / "minilm"
-    measured = measure(model, folder, amount)
+    measured = measure(model, folder, amount, peak)
     say("cold starts")
     specs = _infer_cases.specs(model, folder, 2, ModelFiles.from_dir(model).digest)
     nothing = Spec("nothing", "nothing", "", "", "float32", 2, 1, "mean", normalize=False)
@@ -114,7 +116,9 @@ def slow_to_start(spec: Spec) -> bool:
     return spec.engine in {"torch", "sentence_transformers", "embed_anything"}
 
 
-def measure(model: Path, folder: Path, amount: Amount, only: tuple[str, ...] = ()) -> Measured:
+def measure(
+    model: Path, folder: Path, amount: Amount, peak: _sizes.Peak, only: tuple[str, ...] = ()
+) -> Measured:
     """Measure latency and throughput on one thread and on two."""
     say(f"preparing {folder.name}")
     command = [sys.executable, "-m", "bench._prepare", str(model), str(folder)]
@@ -130,7 +134,6 @@ def measure(model: Path, folder: Path, amount: Amount, only: tuple[str, ...] = (
         operations=_infer_cases.flops(config, lengths),
         missing={f"form {form}": why for form, why in reasons.items()},
     )
-    peak = _sizes.Peak()
     revision = ModelFiles.from_dir(model).digest
     for threads in THREADS:
         specs = _infer_cases.specs(model, folder, threads, revision, only)
