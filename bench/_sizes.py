@@ -61,11 +61,13 @@ def _closure(roots: tuple[str, ...]) -> Iterator[str]:
 class Peak:
     """The program that measures what registers alone can do; it is built on the first use."""
 
-    def __init__(self) -> None:
-        """Build it."""
+    def __init__(self, program: Path | None = None) -> None:
+        """Build it, unless it is there."""
         command = ["cargo", "bench", "--bench", "kernels", "--no-run", "--message-format=json"]
         self.why = ""
-        self._program: str | None = None
+        self._program = None if program is None else str(program)
+        if program is not None:
+            return
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -60,10 +60,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about five minutes, fewer rounds")
     parser.add_argument("--only", choices=("small", "base", "classifier"), help="one part of it")
+    parser.add_argument("--peak", type=Path, help="benches/kernels, if it is built already")
     parser.add_argument("--output", type=Path, help="the page whose sections are replaced")
     arguments = parser.parse_args()
     say("building the peak's program")
-    peak = _sizes.Peak()
+    peak = _sizes.Peak(arguments.peak)
     head = _page.machine()
     model = find_model()
     sections = {}

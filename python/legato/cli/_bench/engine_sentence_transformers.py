@@ -31,7 +31,10 @@ class SentenceTransformers:
 
     def embed(self, texts: list[str]) -> Vectors:
         """Return a vector a text, (n, H)."""
-        found = self._model.encode(texts, batch_size=self.batch or BATCH, show_progress_bar=False)
+        # The model's own prompt would be another text than what the others get.
+        found = self._model.encode(
+            texts, batch_size=self.batch or BATCH, show_progress_bar=False, prompt=""
+        )
         return np.asarray(found, np.float32)
 
     def encode(self, texts: list[str]) -> Any:

@@ -71,7 +71,8 @@ class Padded:
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             shape = (len(rows), len(ids[rows[-1]]))
-            padded, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+            padded = np.full(shape, self._spec.options.get("pad", 0), np.int64)
+            mask = np.zeros(shape, np.int64)
             for place, row in enumerate(rows):
                 padded[place, : len(ids[row])] = ids[row]
                 mask[place, : len(ids[row])] = 1
