@@ -13,8 +13,8 @@ QUIET: Final = 0.1
 """Processors that others may take in a round; a round with more of it is measured again."""
 AGAIN: Final = 1.5
 """Rounds at most, as a multiple of those wanted; the quietest count."""
-SLOW: Final = 1.3
-"""Times the best peer's time above which an engine has one round of throughput only."""
+SLOW: Final = 1.6
+"""Times the best peer's time above which an engine is not measured in every round."""
 SIZES: Final = (4, 8, 16, 32)
 """Texts that are padded together, of which an engine gets what is best for it."""
 
@@ -79,9 +79,9 @@ def latency(contest: Contest, texts: Sequence[str], seconds: float = 0.08) -> Se
     """Time one text at a time, another one in each round."""
 
     def turn(number: int, worker: Worker) -> Timing:
-        return _timing(worker, [texts[number % len(texts)]], warm=2, least=3, seconds=seconds)
+        return _timing(worker, [texts[number % len(texts)]], warm=1, least=2, seconds=seconds)
 
-    return _series(contest, len(texts), turn)
+    return _series(contest, len(texts), turn, sure=2)
 
 
 def throughput(
@@ -89,8 +89,7 @@ def throughput(
 ) -> tuple[Series, dict[str, Vectors]]:
     """Time all texts at once, and return the vectors too.
 
-    Each engine first finds its best batch size on some of the texts. Who takes much longer than
-    the best peer of the same dtype in the first round is not measured again.
+    Each engine first finds its best batch size on some of the texts.
     """
     for name, worker in list(contest.workers.items()):
         try:
@@ -98,30 +97,13 @@ def throughput(
         except EngineError as error:
             contest.leave(name, str(error))
     vectors: dict[str, Vectors] = {}
-    first: dict[str, Timing] = {}
 
     def turn(number: int, worker: Worker) -> Timing:
-        name = worker.spec.name
-        if name not in first or not number:
-            found, vectors[name] = worker.timed_vectors(texts)
-            return first.setdefault(name, Timing(found, None))
-        if first[name].wall > SLOW * _best(contest, first, worker.spec.dtype):
-            return first[name]
-        return Timing(worker.timed_vectors(texts)[0], None)
+        del number
+        took, vectors[worker.spec.name] = worker.timed_vectors(texts)
+        return Timing(took, None)
 
-    return _series(contest, rounds, turn), vectors
-
-
-def _best(contest: Contest, found: dict[str, Timing], dtype: str) -> float:
-    """Return the least time of a peer of a dtype."""
-    return min(
-        (
-            found[name].wall
-            for name, worker in contest.workers.items()
-            if name in found and worker.spec.dtype == dtype and worker.spec.engine != "legato"
-        ),
-        default=float("inf"),
-    )
+    return _series(contest, rounds, turn, sure=1), vectors
 
 
 def tune(worker: Worker, texts: Sequence[str]) -> None:
@@ -143,24 +125,48 @@ def _timing(worker: Worker, texts: list[str], *, warm: int, least: int, seconds:
     return Timing(statistics.median(found["wall_s"]), statistics.median(alone) if alone else None)
 
 
-def _series(contest: Contest, count: int, turn: Callable[[int, Worker], Timing]) -> Series:
-    """Measure rounds until enough were quiet, and keep the quietest."""
+def _series(
+    contest: Contest, count: int, turn: Callable[[int, Worker], Timing], *, sure: int
+) -> Series:
+    """Measure rounds until enough were quiet, and keep the quietest.
+
+    After `sure` rounds, an engine that is much slower than the best peer keeps its best time.
+    """
     found: list[tuple[float, dict[str, Timing]]] = []
+    best: dict[str, Timing] = {}
     for number in range(int(count * AGAIN)):
         before, start = contest.others()
         timings = {}
         for name, worker in list(contest.turns(number)):
+            limit = SLOW * _best(contest, best, worker.spec.dtype)
+            if number >= sure and worker.spec.engine != "legato" and best[name].wall > limit:
+                timings[name] = best[name]
+                continue
             try:
                 timings[name] = turn(number, worker)
             except EngineError as error:
                 # Its past processor time no longer counts as ours: this round seems busy.
                 contest.leave(name, str(error))
+                continue
+            best[name] = min(best.get(name, timings[name]), timings[name], key=lambda one: one.wall)
         after, end = contest.others()
         found.append(((after - before) / (end - start), timings))
         if sum(others < QUIET for others, _ in found) >= count:
             break
     kept = sorted(found, key=lambda each: each[0])[:count]
     return Series([timings for _, timings in kept], [others for others, _ in kept])
+
+
+def _best(contest: Contest, found: dict[str, Timing], dtype: str) -> float:
+    """Return the least time of a peer of a dtype."""
+    return min(
+        (
+            found[name].wall
+            for name, worker in contest.workers.items()
+            if name in found and worker.spec.dtype == dtype and worker.spec.engine != "legato"
+        ),
+        default=float("inf"),
+    )
 
 
 def exactness(vectors: dict[str, Vectors], reference: str) -> dict[str, tuple[float, float, float]]:
