@@ -22,7 +22,8 @@ ABOUT: Final = (
     "included (model alone: from token ids, where the peer can tell); every engine in a process of "
     "its own, in turn, stopped while it is not its turn. Peers tokenize with `tokenizers`, sort by "
     "length and pad in the batch size that was fastest for each. Ratios are medians of the rounds' "
-    "paired ratios of wall time, with quartiles. Rounds in which other programs took much of the "
+    "paired ratios with quartiles: of processor "
+    "time on one thread, of wall time on two. Rounds in which other programs took much of the "
     "processors were measured again. int8 peers are rivals from a mean cosine to torch in float32 "
     f"of {HONEST} on; the others stand in brackets."
 )

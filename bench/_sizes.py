@@ -13,6 +13,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 KINDS: Final = {"float32": "avx512 f32", "int8": "avx512-vnni int8"}
+TRIES: Final = 3
 OLDER: Final = {"float32": "avx2 f32"}
 
 
@@ -79,11 +80,18 @@ class Peak:
                 self._program = found["executable"]
 
     def measure(self, threads: int) -> dict[str, float]:
-        """Return operations a second of as many processes at once as there are threads."""
-        if self._program is None:
-            return {}
+        """Return the most operations a second of as many processes at once as there are threads."""
+        best: dict[str, float] = {}
+        for _ in range(TRIES if self._program else 0):
+            for kind, rate in self._once(threads).items():
+                best[kind] = max(rate, best.get(kind, 0.0))
+        return best
+
+    def _once(self, threads: int) -> dict[str, float]:
         running = [
-            subprocess.Popen([self._program, "peak", "--bench"], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [str(self._program), "peak", "--bench"], stdout=subprocess.PIPE, text=True
+            )
             for _ in range(threads)
         ]
         total: dict[str, float] = {}

@@ -146,11 +146,11 @@ def measure(
                 series = cases.latency(contest, given, amount.seconds)
                 found.latency[length, threads] = series
             say(f"{folder.name}: throughput, {threads} thread(s)")
-            before = peak.measure(threads)
+            found.peak[threads] = peak.measure(threads)
             series, vectors = cases.throughput(contest, mixed, amount.sweeps)
             found.throughput[threads] = series
-            after = peak.measure(threads)
-            found.peak[threads] = {kind: max(rate, after[kind]) for kind, rate in before.items()}
+            for kind, rate in peak.measure(threads).items():
+                found.peak[threads][kind] = max(rate, found.peak[threads][kind])
             found.add_exactness(cases.exactness(vectors, _infer_cases.REFERENCE))
             found.missing |= contest.missing
             found.batches |= {name: one.batch for name, one in contest.workers.items()}

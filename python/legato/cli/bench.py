@@ -145,7 +145,9 @@ def _page(
             "process to vector, ms",
         ]
         header += ["memory, MB", "cosine"]
-        yield f"\n{result.threads} thread(s); in brackets: how many times legato's of that dtype\n"
+        clock = "processor time" if result.threads == 1 else "wall time"
+        about = f"{result.threads} thread(s), {clock}"
+        yield f"\n{about}; in brackets: how many times legato's of that dtype\n"
         yield f"| {' | '.join(header)} |"
         yield f"| {' | '.join(['---'] * len(header))} |"
         for name in result.names:

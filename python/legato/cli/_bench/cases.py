@@ -20,14 +20,14 @@ SIZES: Final = (4, 8, 16, 32)
 
 
 class Timing(NamedTuple):
-    """One engine in one round, in seconds.
+    """One engine in one round, in seconds: of the processor on one thread, of wall time on more.
 
     Attributes:
-        wall: From texts to vectors.
+        took: From texts to vectors.
         alone: From token ids to vectors; None where the engine cannot tell.
     """
 
-    wall: float
+    took: float
     alone: float | None
 
 
@@ -44,7 +44,7 @@ class Series(NamedTuple):
 
     def median(self, name: str) -> float | None:
         """Return the median of an engine, in seconds; None where it was not measured."""
-        found = [each[name].wall for each in self.rounds if name in each]
+        found = [each[name].took for each in self.rounds if name in each]
         return statistics.median(found) if found else None
 
     def ratio(
@@ -54,7 +54,7 @@ class Series(NamedTuple):
         paired = []
         for each in self.rounds:
             if over in each and under in each:
-                a, b = (each[name].alone if alone else each[name].wall for name in (over, under))
+                a, b = (each[name].alone if alone else each[name].took for name in (over, under))
                 paired += [a / b] if a and b else []
         return quartiles(paired) if paired else None
 
@@ -116,13 +116,13 @@ def tune(worker: Worker, texts: Sequence[str]) -> None:
         )
         for size in SIZES
     }
-    worker.batch = min(took, key=lambda size: took[size]["wall_s"][0])
+    worker.batch = min(took, key=lambda size: took[size]["took_s"][0])
 
 
 def _timing(worker: Worker, texts: list[str], *, warm: int, least: int, seconds: float) -> Timing:
     found = worker.ask("time", texts=texts, warm=warm, least=least, seconds=seconds, alone=True)
     alone = found["alone_s"]
-    return Timing(statistics.median(found["wall_s"]), statistics.median(alone) if alone else None)
+    return Timing(statistics.median(found["took_s"]), statistics.median(alone) if alone else None)
 
 
 def _series(
@@ -139,7 +139,7 @@ def _series(
         timings = {}
         for name, worker in list(contest.turns(number)):
             limit = SLOW * _best(contest, best, worker.spec.dtype)
-            if number >= sure and worker.spec.engine != "legato" and best[name].wall > limit:
+            if number >= sure and worker.spec.engine != "legato" and best[name].took > limit:
                 timings[name] = best[name]
                 continue
             try:
@@ -148,7 +148,7 @@ def _series(
                 # Its past processor time no longer counts as ours: this round seems busy.
                 contest.leave(name, str(error))
                 continue
-            best[name] = min(best.get(name, timings[name]), timings[name], key=lambda one: one.wall)
+            best[name] = min(best.get(name, timings[name]), timings[name], key=lambda one: one.took)
         after, end = contest.others()
         found.append(((after - before) / (end - start), timings))
         if sum(others < QUIET for others, _ in found) >= count:
@@ -161,7 +161,7 @@ def _best(contest: Contest, found: dict[str, Timing], dtype: str) -> float:
     """Return the least time of a peer of a dtype."""
     return min(
         (
-            found[name].wall
+            found[name].took
             for name, worker in contest.workers.items()
             if name in found and worker.spec.dtype == dtype and worker.spec.engine != "legato"
         ),

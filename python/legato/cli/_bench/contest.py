@@ -67,16 +67,17 @@ class Worker:
         """Give the engine its turn."""
         self._process.send_signal(signal.SIGCONT)
         try:
-            return self._call({"do": do, "batch": self.batch, **given})
+            clock = "processor" if self.spec.threads == 1 else "wall"
+            return self._call({"do": do, "batch": self.batch, "clock": clock, **given})
         finally:
             self._process.send_signal(signal.SIGSTOP)
 
     def timed_vectors(self, texts: Sequence[str]) -> tuple[float, Vectors]:
-        """Return the wall seconds of one call, and the vectors that it gives, (n, H)."""
+        """Return the seconds of one call, and the vectors that it gives, (n, H)."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "vectors.npy"
             asked = {"texts": list(texts), "path": str(path), "alone": False}
-            took = self.ask("time", warm=0, least=1, seconds=0, **asked)["wall_s"][0]
+            took = self.ask("time", warm=0, least=1, seconds=0, **asked)["took_s"][0]
             vectors: Vectors = np.load(path)
         return took, vectors
 
