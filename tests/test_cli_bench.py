@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -88,6 +92,28 @@ def test_engine_that_cannot_load_says_why(tiny_bert: Path, tmp_path: Path) -> No
         Worker(spec(tmp_path))
     with pytest.raises(EngineError, match="ModuleNotFoundError: "):
         Worker(spec(tiny_bert, engine="nobody"))
+
+
+def test_engines_end_with_the_driver(tiny_bert: Path) -> None:
+    code = (
+        "import sys, os, signal\n"
+        "from legato.cli._bench.contest import Worker\n"
+        "from legato.cli._bench.spec import Spec\n"
+        "w = Worker(Spec('one', 'legato', *sys.argv[1:], 'float32', 1, 32, 'mean', True))\n"
+        "print(w._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    arguments = [str(tiny_bert), str(tiny_bert / "tokenizer.json")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    status = Path(f"/proc/{done.stdout.strip()}/stat")
+    deadline = time.monotonic() + 10
+    # Whoever reaps it may take a while: a zombie has ended too.
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_contest_goes_on_without_who_fails(tiny_bert: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -23,6 +24,16 @@ from legato.cli._bench.spec import Spec, Vectors
 CODE = "import sys; sys.path.append(sys.argv[1]); from _bench.worker import main; main()"
 FIRST = "The quick brown fox jumps over the lazy dog."
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+# Loaded here, not between fork and exec.
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process with its parent: a stopped one cannot see its input end."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class EngineError(Exception):
@@ -50,6 +61,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls what is loaded, and allocates nothing
             env={**environment(spec.threads), **spec.options.get("env", {})},
         )
         try:
