@@ -25,20 +25,21 @@ from numpy.typing import NDArray
 from bench import _onnx, _texts
 
 PACKAGES: Final = 12
-TRAINED: Final = 3000
 HELD: Final = 1200
 STEPS: Final = 300
 DECAY: Final = 1e-4
+STILL: Final = 0.05
+"""The least spread that a feature is scaled by: tanh saturates some, and noise is no feature."""
 CHECKED: Final = 300
 """Texts on which float32 is compared with torch."""
 
 
-def measure(model: Path, folder: Path) -> dict[str, Any]:
-    """Train the head, and return the accuracy in float32 and in int8."""
+def measure(model: Path, folder: Path, trained: int) -> dict[str, Any]:
+    """Train the head on so many paragraphs, and return the accuracy in float32 and in int8."""
     import legato
 
     texts, labels, names = paragraphs()
-    cut = min(TRAINED, len(texts) - HELD)
+    cut = min(trained, len(texts) - HELD)
     write(model, folder, texts[:cut], labels[:cut], names)
     held, truth = texts[cut:][:HELD], [names[label] for label in labels[cut:]][:HELD]
     given: dict[str, list[dict[str, Any]]] = {}
@@ -113,7 +114,7 @@ def regression(
     x: NDArray[np.float32], labels: NDArray[Any], classes: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return weight (classes, H) and bias of a softmax regression over features (n, H)."""
-    mean, scale = x.mean(0), x.std(0) + 1e-6
+    mean, scale = x.mean(0), np.maximum(x.std(0), STILL)
     z = np.concatenate([(x - mean) / scale, np.ones((len(x), 1), np.float32)], 1)
     truth = np.eye(classes, dtype=np.float32)[labels]
     weight = np.zeros((z.shape[1], classes), np.float32)

@@ -52,13 +52,15 @@ class Amount(NamedTuple):
 FULL: Final = Amount(10, 0.08, 1000, 3, 7)
 FULL_BASE: Final = Amount(5, 0.0, 64, 3, 0)
 QUICK: Final = Amount(4, 0.0, 200, 1, 3)
-QUICK_BASE: Final = Amount(2, 0.0, 16, 1, 0)
+QUICK_BASE: Final = Amount(1, 0.0, 16, 1, 0)
+TRAINED: Final = 3000
+QUICK_TRAINED: Final = 1000
 
 
 def main() -> None:
     """Measure, and write the sections."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about five minutes, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="about six minutes, fewer rounds")
     parser.add_argument("--only", choices=("small", "base", "classifier"), help="one part of it")
     parser.add_argument("--peak", type=Path, help="benches/kernels, if it is built already")
     parser.add_argument("--output", type=Path, help="the page whose sections are replaced")
@@ -74,7 +76,8 @@ def main() -> None:
         sections[_infer_page.TITLE] = _infer_page.small(head, measured, small)
     if arguments.only in {None, "classifier"}:
         say("classifier")
-        found = _classifier.measure(model, _prepare.CACHE / "classifier")
+        trained = QUICK_TRAINED if arguments.quick else TRAINED
+        found = _classifier.measure(model, _prepare.CACHE / "classifier", trained)
         sections[_infer_page.CLASSIFIER] = _infer_page.classifier(head, found)
     if arguments.only in {None, "base"}:
         amount = QUICK_BASE if arguments.quick else FULL_BASE
