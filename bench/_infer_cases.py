@@ -8,7 +8,8 @@ from typing import Any, Final
 from bench import _prepare
 from legato.cli._bench.spec import Spec
 
-REFERENCE: Final = "torch"
+REFERENCES: Final = ("torch", "ONNX Runtime", "legato")
+"""What vectors are compared with: the first that is there."""
 OURS: Final = {"float32": "legato", "int8": "legato int8"}
 HONEST: Final = 0.995
 """The mean cosine to float32 that an int8 peer must have to be a rival."""

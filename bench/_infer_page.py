@@ -55,8 +55,9 @@ class Measured:
         latency: By tokens and threads.
         throughput: By threads.
         peak: Operations a second of the processor, by threads and dtype.
-        exact: Mean and least cosine and largest difference to torch, by engine.
+        exact: Mean and least cosine and largest difference to the reference, by engine.
         batches: Texts that were padded together, by engine.
+        reference: The engine whose vectors the others are compared with.
     """
 
     lengths: list[int]
@@ -68,6 +69,7 @@ class Measured:
     peak: dict[int, dict[str, float]] = field(default_factory=dict)
     exact: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     batches: dict[str, int | None] = field(default_factory=dict)
+    reference: str = ""
 
     def add_exactness(self, found: dict[str, tuple[float, float, float]]) -> None:
         """Keep the worst of what thread counts gave."""
@@ -278,7 +280,14 @@ def exactness(measured: Measured) -> str:
         )
         for name, (mean, least, most) in measured.exact.items()
     ]
-    header = ("engine", "mean cosine to torch", "least", "largest difference", "batch", "")
+    header = (
+        "engine",
+        f"mean cosine to {measured.reference}",
+        "least",
+        "largest difference",
+        "batch",
+        "",
+    )
     return _page.table(header, rows)
 
 

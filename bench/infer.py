@@ -154,7 +154,10 @@ def measure(
             found.throughput[threads] = series
             for kind, rate in peak.measure(threads).items():
                 found.peak[threads][kind] = max(rate, found.peak[threads][kind])
-            found.add_exactness(cases.exactness(vectors, _infer_cases.REFERENCE))
+            there = (name for name in _infer_cases.REFERENCES if name in vectors)
+            found.reference = next(there, found.reference)
+            if found.reference in vectors:
+                found.add_exactness(cases.exactness(vectors, found.reference))
             found.missing |= contest.missing
             found.batches |= {name: one.batch for name, one in contest.workers.items()}
     if peak.why:
