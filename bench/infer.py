@@ -22,7 +22,7 @@ if __name__ == "__main__":
 
 from bench import _classifier, _infer_cases, _infer_page, _page, _prepare, _sizes
 from bench._infer_page import Measured, Small
-from legato._native import ModelFiles, Tokenizer
+from legato._native import Tokenizer
 from legato.cli._bench import cases, texts
 from legato.cli._bench.contest import Contest
 from legato.cli._bench.spec import Spec
@@ -105,7 +105,7 @@ def both(model: Path, amount: Amount, peak: _sizes.Peak) -> tuple[Measured, Smal
     folder = _prepare.CACHE / "minilm"
     measured = measure(model, folder, amount, peak)
     say("cold starts")
-    specs = _infer_cases.specs(model, folder, 2, ModelFiles.from_dir(model).digest)
+    specs = _infer_cases.specs(model, folder, 2)
     nothing = Spec("nothing", "nothing", "", "", "float32", 2, 1, "mean", normalize=False)
     started = [nothing, *(spec for spec in specs if not slow_to_start(spec))]
     cold = cases.cold(started, amount.starts)
@@ -138,9 +138,8 @@ def measure(
         operations=_infer_cases.flops(config, lengths),
         missing={f"form {form}": why for form, why in reasons.items()},
     )
-    revision = ModelFiles.from_dir(model).digest
     for threads in THREADS:
-        specs = _infer_cases.specs(model, folder, threads, revision, only)
+        specs = _infer_cases.specs(model, folder, threads, only)
         with Contest(specs) as contest:
             found.versions |= {name: one.loaded["version"] for name, one in contest.workers.items()}
             for length in _infer_cases.LENGTHS:

@@ -33,7 +33,25 @@ pub struct Run {
     pub length: usize,
 }
 
+#[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
 impl Batch {
+    /// Where the texts begin, `(B,)`.
+    #[must_use]
+    pub fn first_tokens(&self) -> Vec<u32> {
+        let begin = |end: &mut usize, length: &usize| {
+            *end += length;
+            Some((*end - length) as u32)
+        };
+        self.lengths.iter().scan(0, begin).collect()
+    }
+
+    /// Where the texts end, `(B,)`: they have tokens.
+    #[must_use]
+    pub fn last_tokens(&self) -> Vec<u32> {
+        let end = |(first, &length): (u32, &usize)| first + length as u32 - 1;
+        self.first_tokens().into_iter().zip(&self.lengths).map(end).collect()
+    }
+
     /// Runs of texts of equal length, in order; they cover the batch.
     #[must_use]
     pub fn runs(&self) -> Vec<Run> {

@@ -26,6 +26,7 @@ pub mod model;
 pub mod predict;
 #[cfg(feature = "python")]
 mod python;
+pub mod quantize;
 pub mod reference;
 pub mod runtime;
 pub mod store;

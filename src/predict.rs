@@ -1,5 +1,6 @@
 //! A model with the head of a task, and its tokenizer: tokens to logits.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,6 @@ pub struct Logits {
 }
 
 /// A model with the head of a task.
-#[derive(Debug)]
 pub struct TaskEngine {
     model: Box<dyn TaskModel>,
     tokenizer: Arc<Tokenizer>,
@@ -35,13 +35,26 @@ pub struct TaskEngine {
     device: Device,
 }
 
+impl fmt::Debug for TaskEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskEngine")
+            .field("model", &self.model)
+            .field("task", &self.task)
+            .field("device", &self.device())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TaskEngine {
     /// Loads weights, head and tokenizer; device and dtype are named as for [`Engine`](crate::Engine).
     pub fn load(files: &ModelFiles, task: Task, device: &str, dtype: &str) -> Result<Self> {
         let device = device::open(device)?;
         let dtype = device::dtype(dtype, &device)?;
-        let tokenizer = Arc::new(engine::tokenizer(files, None)?);
-        let model = head::load(files, &device, dtype, task)?;
+        let (tokenizer, model) = rayon::join(
+            || engine::tokenizer(files, None),
+            || head::load(files, &device, dtype, task),
+        );
+        let (tokenizer, model) = (Arc::new(tokenizer?), model?);
         Ok(Self { model, tokenizer, task, device })
     }
 
@@ -116,7 +129,7 @@ impl TaskEngine {
             }
             return Ok((0..tokens.len()).map(|text| text..text + 1).collect());
         }
-        let ends = starts(tokens).zip(&tokens.lengths);
+        let ends = tokens.starts().zip(&tokens.lengths);
         let Some(only) = only else {
             return Ok(ends.map(|(start, &length)| start..start + length as usize).collect());
         };
@@ -131,19 +144,10 @@ impl TaskEngine {
     }
 }
 
-/// Where each text's tokens begin.
-fn starts(tokens: &Tokens) -> impl Iterator<Item = usize> {
-    tokens.lengths.iter().scan(0, |end, &length| {
-        let start = *end;
-        *end += length as usize;
-        Some(start)
-    })
-}
-
 /// Positions in a batch of those of `only` that lie in its texts.
 #[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
 fn chosen(batch: &Batch, tokens: &Tokens, only: &[u32], spans: &[Range<usize>]) -> Vec<u32> {
-    let starts: Vec<usize> = starts(tokens).collect();
+    let starts: Vec<usize> = tokens.starts().collect();
     let mut base = 0;
     let mut chosen = Vec::new();
     for (&text, &length) in batch.order.iter().zip(&batch.lengths) {

@@ -18,6 +18,7 @@ import pytest
 
 import legato
 from legato.cli import _progress, main
+from tests import task_models
 
 SECRET = "hunter2"
 
@@ -176,6 +177,22 @@ def test_a_prompt_shows_its_vector_and_no_words(cli: Cli) -> None:
     assert SECRET not in done.out + done.err
     assert "1 record in " in done.out
     assert not (cli.folder / ".legato").exists()
+
+
+def test_a_prompt_shows_its_answer_where_there_is_no_vector(cli: Cli, tmp_path: Path) -> None:
+    model = task_models.make(tmp_path / "model", "bert", "sequence-classification").path
+    text = cli.write(model=model).read_text().replace("feature-extraction", "text-classification")
+    (cli.folder / "w.py").write_text(text)
+    done = cli("run", "w.py", "--store", "memory://answer", "--text", "w5 w6")
+    assert done.status == 0
+    shown = re.search(r"^answer    (.*)$", done.out, re.MULTILINE)
+    assert shown is not None
+    expected = legato.pipeline("text-classification", model=model)(["w5 w6"])[0]
+    assert json.loads(shown[1])["label"] == expected["label"]
+    assert "vector" not in done.out
+    refused = cli("run", "w.py", "--store", "memory://answer", "--text", "w5", "--query", "w6")
+    assert refused.status != 0
+    assert "no vectors to search" in refused.err
 
 
 @pytest.mark.parametrize("kind", ["csv", "txt", "parquet"])
@@ -436,6 +453,7 @@ def test_a_defect_in_the_users_file_is_shown_as_it_is(cli: Cli) -> None:
         ["run", "w.py", "--text", "a", "--input", "b"],
         ["run", "w.py", "--frobnicate"],
         ["synth"],
+        ["quantize", "model"],
     ],
 )
 def test_wrong_arguments_are_status_2_with_the_usage(arguments: list[str], cli: Cli) -> None:
@@ -451,6 +469,34 @@ def test_help_and_version(cli: Cli) -> None:
     assert "run " in shown
     assert "synth " in shown
     assert "--store URL" in cli("run", "--help").out
+
+
+# quantize
+
+
+def test_quantize_writes_a_model_that_int8_loads(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    done = cli("quantize", str(cli.model), str(out))
+    assert done.status == 0, done.err
+    shown, digest = done.out.splitlines()
+    assert shown == str(out)
+    assert digest == legato.ModelFiles.from_dir(out).digest
+    found = legato.Engine.from_dir(out, dtype="int8").embed("hello")
+    assert (found == legato.Engine.from_dir(cli.model, dtype="int8").embed("hello")).all()
+
+
+def test_quantize_says_what_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    done = cli("quantize", str(cli.model), str(tmp_path / "full"))
+    assert done.status == 1
+    assert "is not empty; give a new one" in done.err
+    done = cli("quantize", str(tmp_path / "full"), str(tmp_path / "out"))
+    assert done.status == 1
+    assert done.err.startswith("legato: ModelError: ")
+    done = cli("quantize", str(cli.model), str(tmp_path / "full" / "file"))
+    assert done.status == 1
+    assert done.err.startswith("legato: AccessDeniedError: ")
 
 
 # synth

@@ -350,6 +350,22 @@ def test_an_interrupt_ends_a_wait() -> None:
     timer.join()
 
 
+def test_an_interrupt_ends_a_run_at_whatever_moment_it_comes() -> None:
+    states = {**MAP_STATES, "After": {"Type": "Wait", "Seconds": 60, "End": True}}
+    engine = conductor(lambda *_: None, states, max_concurrency=2)
+
+    def run_and_interrupt(after_s: float) -> None:
+        threading.Timer(after_s, interrupt_main).start()
+        engine.run([1, 2, 3], name="r")
+
+    for number in range(40):
+        # From before the first state to the wait: where locks are taken all the time.
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            run_and_interrupt(number / 4000)
+        assert time.monotonic() - started < 10
+
+
 def test_an_interrupt_ends_the_wait_for_a_retry_in_a_child() -> None:
     def handler(_event: object, _context: object) -> None:
         raise ValueError

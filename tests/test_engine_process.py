@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from legato import Engine
-from legato._native import num_threads, set_num_threads
+from legato import Engine, instruction_set, num_threads, set_num_threads
 from legato.errors import InputError
 
 TEXTS = ["river", "The quick old man walked quietly through the rain.", "", "the sun " * 60]
@@ -49,6 +48,13 @@ class TestThreads:
         done.set()
         thread.join()
         assert counted > elapsed_s * 50
+
+    def test_the_instruction_set_is_one_of_this_processor(self) -> None:
+        name = instruction_set()
+        assert name in {"avx512-vnni", "avx512", "avx2", "neon-dotprod", "neon", "portable"}
+        if (info := Path("/proc/cpuinfo")).exists() and name.startswith("avx"):
+            flags = set(info.read_text(encoding="utf-8").split())
+            assert {"avx2": "avx2", "avx512": "avx512f"}.get(name, "avx512_vnni") in flags
 
     def test_the_number_of_threads_is_set(self, engine: Engine) -> None:
         before, expected = num_threads(), engine.embed(TEXTS)

@@ -65,9 +65,23 @@ def test_targets(fill: legato.pipeline) -> None:
         sorted(shares[[30, 31]], reverse=True), abs=1e-5
     )
     assert len(fill("w5 [MASK]", targets="w12")) == 1
-    for wrong in (["w5", "nothing"], []):
-        with pytest.raises(InputError, match="no token of the vocabulary"):
+    for wrong in ([], [""]):
+        with pytest.raises(InputError, match="no target is a token"):
             fill("w5 [MASK]", targets=wrong)
+
+
+def test_a_target_that_is_no_token_stands_for_its_first_one(
+    fill: legato.pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = fill("w5 [MASK]", targets=["w30"])
+    assert not caplog.records
+    assert fill("w5 [MASK]", targets=["w30 secret"]) == first
+    assert [r.getMessage() for r in caplog.records] == [
+        "target 0 is no token of the vocabulary; its first token stands for it"
+    ]
+    both = fill("w5 [MASK]", targets=["", "w30", "w31"])
+    assert {one["token"] for one in both} == {30, 31}
+    assert "left out" in caplog.records[-1].getMessage()
 
 
 def test_texts_without_a_gap_are_refused(fill: legato.pipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -196,20 +197,43 @@ class TestTextRanking:
 
     def test_what_is_no_ranker_or_no_pair(self, tmp_path: Path) -> None:
         made = task_models.make(tmp_path, "distilbert", "sequence-classification")
-        with pytest.raises(ModelError, match="this one has 3"):
-            legato.pipeline("text-ranking", model=made.path)
+        several = legato.pipeline("text-ranking", model=made.path)
+        with pytest.raises(InputError, match="this one has 3"):
+            several.rank("w5", ["w6"])
         made = task_models.make(tmp_path, "distilbert", "sequence-classification", one_label=True)
         ranker = legato.pipeline("text-ranking", model=made.path)
         for wrong in ("w5", ["w5", "w6", "w7"], [("w5",)], [{"text": "w5"}]):
             with pytest.raises(InputError, match="must be a pair"):
                 ranker(wrong)
-        with pytest.raises(InputError, match="not one str"):
-            ranker.rank("w5", "w6")
+        for query, documents in (("w5", "w6"), (["w5"], ["w6"]), ("w5", [5]), ("w5", None)):
+            with pytest.raises(InputError, match="documents"):
+                ranker.rank(query, documents)
+        with pytest.raises(InputError, match="activation_fn must be sigmoid, identity, tanh"):
+            ranker(("w5", "w6"), activation_fn="relu")
         made = task_models.make(
             tmp_path, "distilbert", "sequence-classification", one_label=True,
             sentence_transformers={"activation_fn": "torch.nn.ReLU"},
         )  # fmt: skip
         with pytest.raises(ModelError, match="activation ReLU"):
+            legato.pipeline("text-ranking", model=made.path)
+
+    def test_several_labels_and_activations(self, tmp_path: Path) -> None:
+        made = task_models.make(tmp_path, "distilbert", "sequence-classification")
+        score = legato.pipeline("text-ranking", model=made.path)
+        texts = [i for i, row in enumerate(made.rows) if len(row) > 1]
+        pairs = [tuple(made.texts[i].split(" ", 1)) for i in texts]
+        logits = made.logits[texts]
+        assert np.allclose(score(pairs), logits, atol=1e-5)
+        assert np.allclose(score(pairs, apply_softmax=True), softmax(logits), atol=1e-5)
+        assert np.allclose(score(pairs, activation_fn="sigmoid"), sigmoid(logits), atol=1e-5)
+        assert np.allclose(score(pairs[0], activation_fn="tanh"), np.tanh(logits[0]), atol=1e-5)
+        saved = {"activation_fn": "torch.nn.modules.activation.Tanh", "default_prompt_name": None}
+        file = made.path / "config_sentence_transformers.json"
+        file.write_text(json.dumps(saved))
+        stored = legato.pipeline("text-ranking", model=made.path)
+        assert np.allclose(stored(pairs), np.tanh(logits), atol=1e-5)
+        file.write_text(json.dumps(saved | {"prompts": {"a": "b"}, "default_prompt_name": "a"}))
+        with pytest.raises(ModelError, match="asks for a prompt"):
             legato.pipeline("text-ranking", model=made.path)
 
 

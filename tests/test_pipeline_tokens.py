@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,3 +139,61 @@ def test_wrong_arguments(made: task_models.Fixture) -> None:
         label("w5", stride=3)
     with pytest.raises(InputError, match="must be none, simple"):
         label("w5", aggregation_strategy="last")
+
+
+NER = Path(__file__).parent / "data" / "tiny-ner"
+EXPECTED = json.loads((NER / "expected.json").read_text(encoding="utf-8"))
+TOKEN = ("entity", "score", "index", "word", "start", "end")
+GROUP = ("entity_group", "score", "word", "start", "end")
+
+
+def values(pieces: list[Any]) -> list[Any]:
+    """Pieces as the lists of their values, in the order of their keys."""
+    if pieces and isinstance(pieces[0], list):
+        return [values(of_text) for of_text in pieces]
+    for piece in pieces:
+        assert tuple(piece) in {TOKEN, GROUP}
+    return [list(piece.values()) for piece in pieces]
+
+
+def close(found: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(close, found, expected))
+    return abs(found - expected) < 1e-4 if isinstance(expected, float) else found == expected
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "unigram"])
+def test_answers_are_those_of_transformers(kind: str) -> None:
+    label = legato.pipeline("ner", model=NER / kind)
+    texts, words, long = EXPECTED["texts"], EXPECTED["words"], EXPECTED["long"]
+    known = texts[:8]
+    for call, expected in EXPECTED["answers"][kind].items():
+        what, _, strategy = call.partition("/")
+        options = {"aggregation_strategy": strategy, "ignore_labels": []}
+        split = {**options, "is_split_into_words": True}
+        found = {
+            "ignored": lambda: label(known, aggregation_strategy="simple"),
+            "one": lambda: label(known[0]),
+            "texts": lambda: label(texts, **options),  # noqa: B023 - called at once
+            "words": lambda: label(words, **split),  # noqa: B023
+            "list of words": lambda: label(words[1], **split, delimiter="--"),  # noqa: B023
+            "stride": lambda: label([long], **options, stride=10),  # noqa: B023
+            "cut": lambda: label(long, ignore_labels=[]),
+        }
+        if call == "ignored/B-PER,LOC":
+            ignored = ["B-PER", "LOC"]
+            of = [
+                label(known, aggregation_strategy=each, ignore_labels=ignored)
+                for each in ("none", "max")
+            ]
+            assert close([values(one) for one in of], expected)
+            continue
+        assert close(values(found[what]()), expected), call
+
+
+def test_words_must_be_lists() -> None:
+    label = legato.pipeline("ner", model=NER / "wordpiece")
+    for wrong in ("one text", [["a"], "b"], [5]):
+        with pytest.raises(InputError, match="a text is a list of words"):
+            label(wrong, is_split_into_words=True)
+    assert label([], is_split_into_words=True) == []

@@ -17,7 +17,8 @@ DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 
 VALID = {
     "LEGATO_WORKFLOW": ("stdlib-search", "stdlib-search"),
-    "LEGATO_TASK": ("feature-extraction", "feature-extraction"),
+    "LEGATO_TASK": ("text-classification", "text-classification"),
+    "LEGATO_PARAMETERS": ('{"top_k": 2}', {"top_k": 2}),
     "LEGATO_MODEL_ID": ("/opt/model", "/opt/model"),
     "LEGATO_MODEL_REVISION": ("sha256:ab", "sha256:ab"),
     "LEGATO_DATASET_ID": ("docs", "docs"),
@@ -35,6 +36,8 @@ VALID = {
 
 MALFORMED = [
     ("LEGATO_TASK", "translation", "feature-extraction"),
+    ("LEGATO_PARAMETERS", "top_k=2", "a JSON object"),
+    ("LEGATO_PARAMETERS", "[1]", "a JSON object"),
     ("LEGATO_STORE", "/data", "file:///data/legato or memory://name"),
     ("LEGATO_STORE", "memory://", "a URL"),
     ("LEGATO_STORE", " file:///x", "a URL"),

@@ -211,6 +211,8 @@ def test_environment_refuses_what_lambda_refuses(value: str) -> None:
         ("name", None),
         ("task", "text-generation"),
         ("task", ["feature-extraction"]),
+        ("parameters", {"top_k": 2}),
+        ("parameters", None),
         ("model", ""),
         ("model", b"/m"),
         ("model", None),
@@ -249,6 +251,34 @@ def test_queries_are_texts_and_never_quoted() -> None:
     with pytest.raises(WorkflowError, match=r"queries\[1\]") as caught:
         workflow(queries=["secret", " "])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters"),
+    [
+        ("text-classification", {"top_p": 1}),
+        ("text-classification", {"top_k": {1, 2}}),
+        ("text-classification", {"top_k": float("nan")}),
+        ("zero-shot-classification", {}),
+        ("zero-shot-classification", {"candidate_labels": []}),
+        ("text-ranking", {"activation_fn": "sigmoid"}),
+        ("text-ranking", {"query": "secret \ud800"}),
+    ],
+)
+def test_parameters_are_the_tasks_own(task: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises(WorkflowError, match="parameters") as caught:
+        workflow(task=task, parameters=parameters)
+    assert "secret" not in str(caught.value)
+
+
+def test_parameters_travel_in_the_environment() -> None:
+    given = workflow(task="text-classification", parameters={"top_k": None})
+    environment = given.environment(
+        store="file:///s", model_revision="abc", dataset_id="d", dataset_version="1"
+    )
+    assert environment["LEGATO_PARAMETERS"] == '{"top_k": null}'
+    with pytest.raises(WorkflowError, match="no vectors to search"):
+        workflow(task="text-classification", queries=["a"])
 
 
 def test_a_callable_dataset_is_not_called() -> None:

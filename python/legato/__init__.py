@@ -18,6 +18,9 @@ from legato._native import (
     Tokenizer,
     Tokens,
     __version__,
+    instruction_set,
+    num_threads,
+    set_num_threads,
 )
 from legato.pipeline import pipeline
 from legato.settings import Settings
@@ -35,8 +38,11 @@ __all__ += [
     "Tokens",
     "Workflow",
     "__version__",
+    "instruction_set",
+    "num_threads",
     "pipeline",
     "run",
+    "set_num_threads",
     "step",
 ]
 

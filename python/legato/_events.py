@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -129,6 +128,8 @@ def _key(key: Any) -> str:
 
 
 def _store(data: bytes, media_type: str, scope: Scope, **about: Any) -> dict[str, Any]:
+    import hashlib  # and OpenSSL: not for those who only compute
+
     digest = hashlib.sha256(data).hexdigest()
     # With the suffix, because the same bytes can be a value for one state and plain bytes for
     # another, and the first reference would stay.

@@ -1,7 +1,7 @@
 """Types of the Rust core. The documentation is in the docstrings of the objects themselves."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias, final
 
 import numpy as np
@@ -41,12 +41,12 @@ class Tokenizer:
     def id_to_token(self, token_id: SupportsIndex) -> str | None: ...
     def encode(
         self,
-        texts: str | Sequence[str],
+        texts: str | Iterable[str],
         *,
-        pairs: str | Sequence[str] | None = None,
+        pairs: str | Iterable[str] | None = None,
         truncation: _Truncation = True,
         max_length: int | None = None,
-        truncation_side: _Side = "right",
+        truncation_side: _Side | None = None,
         add_special_tokens: bool = True,
     ) -> Tokens: ...
     def __call__(
@@ -79,6 +79,7 @@ class Tokenizer:
         *,
         skip_special_tokens: bool = False,
     ) -> str: ...
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str: ...
     def decode_batch(
         self,
         batch: Sequence[Sequence[SupportsIndex]]
@@ -154,6 +155,7 @@ class ModelFiles:
     def from_bytes(files: Mapping[str, bytes]) -> ModelFiles: ...
     @staticmethod
     def from_dir(path: str | os.PathLike[str]) -> ModelFiles: ...
+    def quantize(self, path: str | os.PathLike[str]) -> ModelFiles: ...
     def read_json(self, name: str) -> dict[str, Any] | None: ...
     @property
     def digest(self) -> str: ...
@@ -165,6 +167,14 @@ class ModelFiles:
     def max_positions(self) -> int | None: ...
     @property
     def pooling(self) -> str: ...
+    @property
+    def subword_prefix(self) -> str | None: ...
+    @property
+    def unknown_token(self) -> str | int | None: ...
+    @property
+    def prompts(self) -> dict[str, str]: ...
+    @property
+    def default_prompt_name(self) -> str | None: ...
     @property
     def normalize(self) -> bool: ...
 
@@ -178,6 +188,7 @@ class Engine:
         dtype: str = "float32",
         pooling: str | None = None,
         normalize: bool | None = None,
+        truncate_dim: int | None = None,
     ) -> Engine: ...
     @staticmethod
     def from_dir(
@@ -187,6 +198,7 @@ class Engine:
         dtype: str = "float32",
         pooling: str | None = None,
         normalize: bool | None = None,
+        truncate_dim: int | None = None,
     ) -> Engine: ...
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -204,10 +216,26 @@ class Engine:
     def pooling(self) -> str: ...
     @property
     def normalize(self) -> bool: ...
-    def run(self, tokens: Tokens) -> NDArray[np.float32]: ...
-    def embed(
-        self, texts: str | Sequence[str], *, max_length: int | None = None
+    @property
+    def width(self) -> int: ...
+    def run(
+        self,
+        tokens: Tokens,
+        *,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        truncate_dim: int | None = None,
+        prompt_tokens: int = 0,
     ) -> NDArray[np.float32]: ...
+    def hidden_states(self, tokens: Tokens) -> NDArray[np.float32]: ...
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        max_length: int | None = None,
+        prompt: str | None = None,
+    ) -> NDArray[np.float32]: ...
+    def prompt_tokens(self, prompt: str) -> int: ...
 
 @final
 class TaskEngine:
@@ -312,3 +340,4 @@ def write_parquet(
 def read_parquet(data: bytes, *, columns: Sequence[str] | None = None) -> dict[str, Any]: ...
 def set_num_threads(threads: int | None) -> None: ...
 def num_threads() -> int: ...
+def instruction_set() -> str: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,4 +133,6 @@ def derive(stage: str, inputs: Sequence[Ref], parameters: Mapping[str, Any]) -> 
         "parameters": dict(parameters),
     }
     text = json.dumps(recipe, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    import hashlib  # and OpenSSL: not for those who only compute
+
     return hashlib.sha256(text.encode()).hexdigest()

@@ -72,7 +72,7 @@ class Run:
         return dict(reasons.most_common())
 
     def results(self) -> Results:
-        """Read ids and vectors."""
+        """Read ids, and vectors or answers."""
         return Results.load(self.store, self.result)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from legato._native import Engine, ModelFiles
+from legato._native import ModelFiles
 from legato.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from legato.tasks.feature_extraction import FeatureExtraction
     from legato.tasks.fill_mask import FillMask
     from legato.tasks.question_answering import QuestionAnswering
     from legato.tasks.text_classification import TextClassification
@@ -22,7 +20,8 @@ if TYPE_CHECKING:
     from legato.tasks.token_classification import TokenClassification
     from legato.tasks.zero_shot_classification import ZeroShotClassification
 
-_LATER = {
+_CLASSES = {
+    "feature-extraction": "FeatureExtraction",
     "text-classification": "TextClassification",
     "text-ranking": "TextRanking",
     "zero-shot-classification": "ZeroShotClassification",
@@ -30,34 +29,15 @@ _LATER = {
     "token-classification": "TokenClassification",
     "question-answering": "QuestionAnswering",
 }
-"""Tasks whose modules are imported on first use, by the names of their classes."""
+"""The tasks, whose modules are imported on first use, and the names of their classes."""
 
-TASKS = ("feature-extraction", *_LATER)
+TASKS = tuple(_CLASSES)
 
-
-@dataclass(frozen=True)
-class FeatureExtraction:
-    """Texts to vectors, pooled and normalised as the model's sentence-transformers files say."""
-
-    engine: Engine
-
-    def __call__(
-        self, texts: str | Sequence[str], *, max_length: int | None = None
-    ) -> NDArray[np.float32]:
-        """Compute one vector a text.
-
-        Args:
-            texts: One text or a sequence of them.
-            max_length: Tokens that a text is cut to; None takes the model's own limit.
-
-        Returns:
-            float32 (n, H) in the order of the texts; (H,) for a single text.
-
-        Raises:
-            InputError: Something is no text, or `max_length` is out of range.
-        """
-        vectors = self.engine.embed(texts, max_length=max_length)
-        return vectors[0] if isinstance(texts, str) else vectors
+_ALIASES = {
+    "ner": "token-classification",
+    "sentiment-analysis": "text-classification",
+}
+"""Other names, as transformers has them."""
 
 
 @overload
@@ -68,10 +48,15 @@ def pipeline(
     revision: str | None = ...,
     device: str = ...,
     dtype: str = ...,
+    pooling: str | None = ...,
+    normalize: bool | None = ...,
+    truncate_dim: int | None = ...,
+    prompts: Mapping[str, str] | None = ...,
+    default_prompt_name: str | None = ...,
 ) -> FeatureExtraction: ...
 @overload
 def pipeline(
-    task: Literal["text-classification"],
+    task: Literal["text-classification", "sentiment-analysis"],
     model: str | os.PathLike[str],
     *,
     revision: str | None = ...,
@@ -107,7 +92,7 @@ def pipeline(
 ) -> FillMask: ...
 @overload
 def pipeline(
-    task: Literal["token-classification"],
+    task: Literal["token-classification", "ner"],
     model: str | os.PathLike[str],
     *,
     revision: str | None = ...,
@@ -131,6 +116,7 @@ def pipeline(
     revision: str | None = ...,
     device: str = ...,
     dtype: str = ...,
+    **options: Any,
 ) -> Any: ...
 def pipeline(
     task: str,
@@ -139,20 +125,24 @@ def pipeline(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    **options: Any,
 ) -> Any:
     """Load a model for a task.
 
     Args:
         task: ``feature-extraction``, ``text-classification``, ``text-ranking``,
             ``zero-shot-classification``, ``fill-mask``, ``token-classification`` or
-            ``question-answering``.
+            ``question-answering``; ``ner`` and ``sentiment-analysis`` are other names, as in
+            transformers.
         model: Folder with config.json, tokenizer.json and model.safetensors.
         revision: Digest that the files must have (``ModelFiles.digest``); None takes what is there.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
         dtype: ``float32``; on a CPU also ``int8``, on an accelerator ``float16`` or ``bfloat16``.
+        options: Of ``feature-extraction``: `pooling`, `normalize`, `truncate_dim`, `prompts` and
+            `default_prompt_name`; see :class:`legato.tasks.feature_extraction.FeatureExtraction`.
 
     Raises:
-        InputError: The task is not known.
+        InputError: The task or an option is not known.
         ModelError: The folder is no model that legato runs, has no head for
             the task, or is of another revision.
         DeviceError: The device or dtype is not available.
@@ -161,15 +151,38 @@ def pipeline(
         >>> legato.pipeline("feature-extraction", model=MODEL)(["one text", "another"]).shape
         (2, 384)
     """
+    task = _ALIASES.get(task, task)
     if task not in TASKS:
         msg = f"task '{task}' is not supported; use {' or '.join(TASKS)}"
         raise InputError(msg)
+    if task != "feature-extraction" and options:
+        msg = f"{task} has no option {next(iter(options))} here; give it to the call"
+        raise InputError(msg)
     files = ModelFiles.from_dir(model)
+    with _pinned(files, model, revision):
+        return task_class(task)(files, device=device, dtype=dtype, **options)
+
+
+@contextlib.contextmanager
+def _pinned(
+    files: ModelFiles, model: str | os.PathLike[str], revision: str | None
+) -> Iterator[None]:
+    """Refuse another revision once it is loaded: loading has hashed the weights meanwhile.
+
+    Where loading fails, that it is another revision is said first.
+    """
+    try:
+        yield
+    except ModelError:
+        check_revision(files, model, revision, "revision")
+        raise
     check_revision(files, model, revision, "revision")
-    if task not in _LATER:
-        return FeatureExtraction(Engine(files, device=device, dtype=dtype))
+
+
+def task_class(task: str) -> Any:
+    """Return the class of a task in `TASKS`; its module is imported on first use."""
     module = importlib.import_module(f"legato.tasks.{task.replace('-', '_')}")
-    return getattr(module, _LATER[task])(files, device=device, dtype=dtype)
+    return getattr(module, _CLASSES[task])
 
 
 def check_revision(

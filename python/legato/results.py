@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import legato._native as native
@@ -26,17 +27,20 @@ class Hit:
 
 @dataclass(frozen=True)
 class Results:
-    """The vectors of a run, with ids, in the order of the input.
+    """What a run has made, with ids, in the order of the input.
 
     Attributes:
         ids: Ids of the records.
-        vectors: float32 (n, H); row i belongs to ``ids[i]``.
+        vectors: float32 (n, H); row i belongs to ``ids[i]``. (0, 0) of a task that gives none.
         manifest: What Storage committed: model, dataset, status, parts.
+        answers: Of tasks other than feature-extraction, what ``legato.pipeline`` gives for each
+            record, without its text, in the order of `ids`; else empty.
     """
 
     ids: list[str]
     vectors: NDArray[np.float32]
     manifest: Mapping[str, Any]
+    answers: list[Any] = field(default_factory=list)
 
     @classmethod
     def load(cls, store: Store, result: Ref | str) -> Results:
@@ -58,15 +62,19 @@ class Results:
         if not isinstance(manifest, dict) or manifest.get("legato_manifest") != 1:
             msg = f"{result.uri} is no result that this legato reads; give the reference of a run"
             raise InputError(msg)
+        of_vectors = manifest.get("task", "feature-extraction") == "feature-extraction"
+        column = "vector" if of_vectors else "answer"
         columns = [
-            native.read_parquet(store.get(_here(store, part)), columns=["id", "vector"])
+            native.read_parquet(store.get(_here(store, part)), columns=["id", column])
             for part in manifest["parts"]
             if part["records"]
         ]
         ids = [id_ for part in columns for id_ in part["id"]]
+        found = of_vectors and columns
         empty = np.empty((0, 0), np.float32)
-        vectors = np.concatenate([part["vector"] for part in columns]) if columns else empty
-        return cls(ids, vectors, manifest)
+        vectors = np.concatenate([part["vector"] for part in columns]) if found else empty
+        lines = [] if of_vectors else [line for part in columns for line in part["answer"]]
+        return cls(ids, vectors, manifest, [json.loads(line) for line in lines])
 
     def nearest(self, query: NDArray[np.float32], count: int = 5) -> list[Hit]:
         """Return the records whose vectors have the largest dot product with a query's.
@@ -76,7 +84,7 @@ class Results:
             count: Most records to return.
 
         Raises:
-            InputError: The query has another shape.
+            InputError: The query has another shape, or the run's task gives no vectors.
         """
         import numpy as np
 
@@ -86,6 +94,9 @@ class Results:
             raise InputError(msg)
         if not self.ids:
             return []
+        if self.answers:
+            msg = f"a run of {self.manifest.get('task')} has answers, and no vectors to search"
+            raise InputError(msg)
         if query.shape != self.vectors.shape[1:]:
             msg = f"the query has shape {query.shape}, the vectors have {self.vectors.shape[1:]}"
             raise InputError(msg)

@@ -5,10 +5,11 @@ The table of all variables is :data:`VARIABLES`; ``docs/settings.md`` shows it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from legato.errors import SettingsError
@@ -69,6 +70,25 @@ def _one_of(*known: str) -> Callable[[str], str]:
     return read
 
 
+def _object(value: str) -> dict[str, Any]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        msg = "a JSON object"
+        raise ValueError(msg)  # noqa: TRY004 - what all readers raise
+    return found
+
+
+TASKS: Final = (
+    "feature-extraction",
+    "text-classification",
+    "zero-shot-classification",
+    "text-ranking",
+)
+"""What a workflow's model can do."""
+
 _store = _matching("[a-z][a-z0-9+.-]*://.+", "a URL such as file:///data/legato or memory://name")
 _device = _matching("auto|cpu|metal|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, cuda:N or metal")
 _dtype = _one_of("float32", "float16", "bfloat16", "int8")
@@ -79,8 +99,12 @@ MOST_SHOWN: Final = 200
 
 VARIABLES: Final = (
     Variable("LEGATO_WORKFLOW", _text, "legato", "name of the workflow"),
+    Variable("LEGATO_TASK", _one_of(*TASKS), "feature-extraction", "what the model does"),
     Variable(
-        "LEGATO_TASK", _one_of("feature-extraction"), "feature-extraction", "what the model does"
+        "LEGATO_PARAMETERS",
+        _object,
+        "{}",
+        'arguments of the task\'s call as JSON, such as `{"top_k": 2}`',
     ),
     Variable("LEGATO_MODEL_ID", _text, None, "folder of the model"),
     Variable(
@@ -127,6 +151,7 @@ class Settings:
 
     workflow: str = "legato"
     task: str = "feature-extraction"
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     model_id: str | None = None
     model_revision: str | None = None
     dataset_id: str | None = None

@@ -61,12 +61,10 @@ impl Backend for Candle {
     type Norm = Norm;
 
     fn pack(&self, layer: &Dense<'_>) -> Result<Linear> {
+        let weight = layer.weight.whole()?;
         laid_out(|| {
             Ok(Linear {
-                weight: self
-                    .tensor(&layer.weight, &[layer.output, layer.input])?
-                    .t()?
-                    .contiguous()?,
+                weight: self.tensor(&weight, &[layer.output, layer.input])?.t()?.contiguous()?,
                 bias: layer.bias.as_ref().map(|b| self.tensor(b, &[layer.output])).transpose()?,
             })
         })

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use super::seam::{Backend, Dense, NormWeights};
+use super::tensor::{Matrix, Tensor};
 use super::weights::Weights;
 use crate::error::Result;
 use crate::kernels::NormKind;
@@ -60,14 +61,21 @@ impl<'w, B: Backend> Loader<'w, B> {
         self.weights.get(&[&format!("{}{name}", self.prefix)], shape)
     }
 
-    /// A table of `rows` rows.
+    /// A tensor, whose numbers are not read yet.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'w>> {
+        self.weights.tensor(&[&format!("{}{name}", self.prefix)], shape)
+    }
+
+    /// A table of `rows` rows that are looked up.
     pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<B::Table> {
-        self.backend.table(self.values(&format!("{name}.weight"), &[rows, width])?, width)
+        let rows = self.tensor(&format!("{name}.weight"), &[rows, width])?;
+        self.backend.lookup_table(&rows, width)
     }
 
     /// A linear layer's weight and, where it has one, its bias.
     pub fn dense(&self, name: &str, input: usize, output: usize, bias: bool) -> Result<Dense<'w>> {
-        let weight = self.values(&format!("{name}.weight"), &[output, input])?;
+        let weight = self.tensor(&format!("{name}.weight"), &[output, input])?;
+        let weight = Matrix::Tensors(vec![weight]);
         let values = || self.values(&format!("{name}.bias"), &[output]);
         let bias = bias.then(values).transpose()?;
         Ok(Dense { weight, bias, input, output })
@@ -96,15 +104,16 @@ impl<'w, B: Backend> Loader<'w, B> {
         output: usize,
         bias: bool,
     ) -> Result<B::Linear> {
-        let (mut weight, mut biases) = (Vec::new(), Vec::new());
+        let (mut weights, mut biases) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            let part = self.dense(name, input, output, bias)?;
-            weight.extend_from_slice(&part.weight);
-            biases.extend_from_slice(part.bias.as_deref().unwrap_or_default());
+            weights.push(self.tensor(&format!("{name}.weight"), &[output, input])?);
+            if bias {
+                biases.extend_from_slice(&self.values(&format!("{name}.bias"), &[output])?);
+            }
         }
-        let bias = bias.then_some(Cow::Owned(biases));
+        let (weight, bias) = (Matrix::Tensors(weights), bias.then_some(Cow::Owned(biases)));
         let output = output * names.len();
-        self.backend.pack(&Dense { weight: Cow::Owned(weight), bias, input, output })
+        self.backend.pack(&Dense { weight, bias, input, output })
     }
 
     /// A layer norm.

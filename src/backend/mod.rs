@@ -6,14 +6,18 @@ mod composed;
 mod cpu;
 mod host;
 mod loader;
+pub mod quantized;
 mod seam;
+mod tensor;
+mod unread;
 mod weights;
 
 pub use candle::Candle;
 pub use cpu::Cpu;
-pub use host::{normalized, projected};
+pub use host::{HostLinear, normalized, projected};
 pub use loader::Loader;
 pub use seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
-pub use weights::Weights;
+pub use tensor::{Matrix, Tensor};
+pub use weights::{Use, Weights};
 
 pub use crate::kernels::{Activation, NormKind};

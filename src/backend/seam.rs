@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
+use super::tensor::{Matrix, Tensor};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::kernels::{Activation, NormKind};
@@ -24,8 +25,18 @@ pub trait Backend: Debug + Send + Sync + Sized + 'static {
     /// Packs a linear layer.
     fn pack(&self, layer: &Dense<'_>) -> Result<Self::Linear>;
 
+    /// Packs a linear layer that answers, and costs next to nothing: never in fewer bits than activations have.
+    fn pack_exact(&self, layer: &Dense<'_>) -> Result<Self::Linear> {
+        self.pack(layer)
+    }
+
     /// Takes a table of rows of `width`.
     fn table(&self, values: Cow<'_, [f32]>, width: usize) -> Result<Self::Table>;
+
+    /// Takes a table of rows of `width` that are looked up and nothing else.
+    fn lookup_table(&self, rows: &Tensor<'_>, width: usize) -> Result<Self::Table> {
+        self.table(rows.whole()?.into(), width)
+    }
 
     /// Takes a norm.
     fn norm_of(&self, weights: NormWeights<'_>) -> Result<Self::Norm>;
@@ -109,7 +120,7 @@ pub struct NormWeights<'a> {
 #[derive(Debug)]
 pub struct Dense<'a> {
     /// `(out, in)`, row after row.
-    pub weight: Cow<'a, [f32]>,
+    pub weight: Matrix<'a>,
     /// `(out,)`.
     pub bias: Option<Cow<'a, [f32]>>,
     pub input: usize,

@@ -1,24 +1,56 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::DType;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use bytes::Bytes;
 
+use super::quantized::scale_name;
+use super::tensor::{Scratch, Tensor};
+use super::unread::unread;
 use crate::error::{Error, Result};
+use crate::hub::Checkpoint;
 
-/// The tensors of a checkpoint by their own names, checked against the shapes that the config implies.
+/// What the numbers of a tensor were read as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    pub float: bool,
+    pub int8: bool,
+}
+
+/// The tensors of a checkpoint by their own names, checked against the shapes that the config implies. Numbers are
+/// read when they are asked for, some rows at a time.
 #[derive(Debug)]
 pub struct Weights<'data> {
     origin: String,
-    tensors: SafeTensors<'data>,
+    checkpoint: Held<'data>,
+    /// Buffers that are used again from tensor to tensor.
+    scratch: Mutex<Vec<Scratch>>,
+    uses: Mutex<BTreeMap<String, Use>>,
+}
+
+#[derive(Debug)]
+enum Held<'data> {
+    Own(Box<Checkpoint>),
+    Lent(&'data Checkpoint),
 }
 
 impl<'data> Weights<'data> {
-    /// Reads the header of a safetensors file.
-    pub fn parse(origin: &str, data: &'data [u8]) -> Result<Self> {
-        let tensors = SafeTensors::deserialize(data)
-            .map_err(|e| Error::model(origin, format!("model.safetensors is damaged ({e})")))?;
-        Ok(Self { origin: origin.to_owned(), tensors })
+    /// Takes a file of weights.
+    #[must_use]
+    pub fn new(origin: &str, checkpoint: &'data Checkpoint) -> Self {
+        Self::of(origin, Held::Lent(checkpoint))
+    }
+
+    /// Takes a copy of the bytes of a safetensors file.
+    pub fn parse(origin: &str, data: &[u8]) -> Result<Self> {
+        let checkpoint = Checkpoint::from_bytes(Bytes::copy_from_slice(data));
+        let bad = |reason| Error::model(origin, format!("model.safetensors {reason}"));
+        Ok(Self::of(origin, Held::Own(Box::new(checkpoint.map_err(bad)?))))
+    }
+
+    fn of(origin: &str, checkpoint: Held<'data>) -> Self {
+        let (scratch, uses) = (Mutex::default(), Mutex::default());
+        Self { origin: origin.to_owned(), checkpoint, scratch, uses }
     }
 
     /// Where the model came from, for messages.
@@ -27,27 +59,40 @@ impl<'data> Weights<'data> {
         &self.origin
     }
 
+    /// The file.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        match &self.checkpoint {
+            Held::Own(checkpoint) => checkpoint,
+            Held::Lent(checkpoint) => checkpoint,
+        }
+    }
+
     /// Whether there is a tensor of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.checkpoint().tensor(name).is_some()
+    }
+
+    /// The tensor called by one of `names`, of that shape and of a dtype that is read; its numbers are not yet.
+    pub fn tensor(&self, names: &[&str], shape: &[usize]) -> Result<Tensor<'_>> {
+        let found = names.iter().find_map(|name| Some((*name, self.checkpoint().tensor(name)?)));
+        let Some((name, info)) = found else {
+            let names = names.join(" or ");
+            return Err(self.bad(format!("weights have no tensor {names}; copy the whole model")));
+        };
+        if info.shape != shape {
+            return Err(self.bad(format!(
+                "tensor {name} has shape {:?}, config.json implies {shape:?}",
+                info.shape
+            )));
+        }
+        Tensor::new(self, name, info)
     }
 
     /// The numbers of the tensor called by one of `names`, all finite, in float32.
-    pub fn get(&self, names: &[&str], shape: &[usize]) -> Result<Cow<'data, [f32]>> {
-        let (name, view) = self.find(names)?;
-        if view.shape() != shape {
-            return Err(self.bad(format!(
-                "tensor {name} has shape {:?}, config.json implies {shape:?}",
-                view.shape()
-            )));
-        }
-        let values = self.floats(name, &view)?;
-        // No early end: the loop becomes vector code.
-        if values.iter().fold(false, |bad, x| bad | !x.is_finite()) {
-            return Err(self.bad(format!("tensor {name} holds values that are not finite")));
-        }
-        Ok(values)
+    pub fn get(&self, names: &[&str], shape: &[usize]) -> Result<Cow<'static, [f32]>> {
+        self.tensor(names, shape)?.whole().map(Cow::Owned)
     }
 
     /// An [`Error::Model`] about this checkpoint.
@@ -55,39 +100,35 @@ impl<'data> Weights<'data> {
         Error::model(&self.origin, reason)
     }
 
-    fn find<'n>(&self, names: &[&'n str]) -> Result<(&'n str, TensorView<'data>)> {
-        names.iter().find_map(|name| Some((*name, self.tensors.tensor(name).ok()?))).ok_or_else(
-            || {
-                let names = names.join(" or ");
-                self.bad(format!("weights have no tensor {names}; copy the whole model"))
-            },
-        )
+    /// What each tensor was read as so far.
+    #[must_use]
+    pub fn uses(&self) -> BTreeMap<String, Use> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn floats(&self, name: &str, view: &TensorView<'data>) -> Result<Cow<'data, [f32]>> {
-        let data = view.data();
-        match view.dtype() {
-            Dtype::F32 => {
-                // SAFETY: every pattern of 32 bits is an f32.
-                let (before, whole, after) = unsafe { data.align_to::<f32>() };
-                if cfg!(target_endian = "little") && before.is_empty() && after.is_empty() {
-                    return Ok(Cow::Borrowed(whole));
-                }
-                let (numbers, _) = data.as_chunks::<4>();
-                Ok(Cow::Owned(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect()))
-            }
-            Dtype::F16 => self.converted(name, data, DType::F16),
-            Dtype::BF16 => self.converted(name, data, DType::BF16),
-            other => Err(self
-                .bad(format!("tensor {name} has dtype {other}; F32, F16 and BF16 are supported"))),
-        }
+    /// Fails where a layer has tensors that nobody has read: see [`unread`].
+    pub fn check_read(&self) -> Result<()> {
+        let (uses, all) = (self.uses(), self.checkpoint().names());
+        let scales: Vec<String> = uses.keys().map(|name| scale_name(name)).collect();
+        let read = uses.keys().chain(&scales).map(String::as_str).collect();
+        let Some(name) = unread(all.iter().map(String::as_str), &read) else { return Ok(()) };
+        Err(self.bad(format!(
+            "tensor {name} is no part of the model that config.json describes; copy both from the same model"
+        )))
     }
 
-    fn converted(&self, name: &str, data: &[u8], dtype: DType) -> Result<Cow<'data, [f32]>> {
-        let count = data.len() / dtype.size_in_bytes();
-        candle_core::Tensor::from_raw_buffer(data, dtype, &[count], &candle_core::Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32)?.to_vec1())
-            .map(Cow::Owned)
-            .map_err(|e| self.bad(format!("tensor {name}: {e}")))
+    pub(super) fn note(&self, name: &str, mark: impl FnOnce(&mut Use)) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        mark(uses.entry(name.to_owned()).or_default());
+    }
+
+    /// Calls `work` with buffers that no other thread uses meanwhile.
+    pub(super) fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let free = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = free().pop();
+        let mut scratch = kept.unwrap_or_default();
+        let done = work(&mut scratch);
+        free().push(scratch);
+        done
     }
 }

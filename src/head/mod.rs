@@ -2,9 +2,11 @@
 
 mod family;
 mod pooling;
+mod sentence;
 mod spec;
 mod task;
 
-pub use pooling::Pooling;
+pub use pooling::{Mode, Pooling};
+pub use sentence::{Sentence, Shape};
 pub use spec::Task;
-pub use task::{Head, Model, TaskModel, load};
+pub use task::{Head, Model, TaskModel, load, tasks};

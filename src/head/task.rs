@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use candle_core::{DType, Device};
@@ -5,7 +6,7 @@ use serde_json::Value;
 
 use super::family::{Act, Dense, FAMILIES, Family, Masked};
 use super::spec::{Task, labels};
-use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Weights};
+use crate::backend::{self, Activation, Backend, Candle, Cpu, Loader, Matrix, Weights};
 use crate::batch::Batch;
 use crate::device::{Precision, no_int8};
 use crate::error::{Error, Result};
@@ -49,8 +50,7 @@ impl<B: Backend> Head<B> {
     ) -> Result<Self> {
         let checkpoint = weights.weights();
         let model_type = model::model_type(config, checkpoint.origin())?;
-        let family = FAMILIES.iter().find(|family| family.model_types.contains(&model_type));
-        let Some(family) = family else {
+        let Some(family) = family(model_type) else {
             return Err(checkpoint.bad(format!("there are no heads for model_type '{model_type}'")));
         };
         let at = Names { family, weights, config, hidden };
@@ -75,21 +75,23 @@ impl<B: Backend> Head<B> {
         Ok(Self { pick, transform, output, width })
     }
 
-    /// `hidden` (N, H) to logits, a row a text or a token; of tokens, those of `only` where it is given.
-    pub fn forward(
-        &self,
-        pass: &B::Pass<'_>,
-        hidden: &B::Rows,
-        batch: &Batch,
-        only: Option<&[u32]>,
-    ) -> Result<B::Rows> {
-        let picked = match (self.pick, only) {
-            (Pick::Tokens, None) => None,
-            (Pick::Tokens, Some(rows)) => Some(B::select(pass, hidden, rows)?),
-            (Pick::First, _) => Some(B::select(pass, hidden, &first_tokens(batch))?),
-            (Pick::Mean, _) => Some(B::mean(pass, hidden)?),
+    /// The tokens whose hidden states the head looks at, where these are not all: the first ones of texts, or those
+    /// of `only`.
+    pub fn looks_at<'o>(&self, batch: &Batch, only: Option<&'o [u32]>) -> Option<Cow<'o, [u32]>> {
+        match self.pick {
+            Pick::Tokens => only.map(Cow::Borrowed),
+            Pick::First => Some(Cow::Owned(batch.first_tokens())),
+            Pick::Mean => None,
+        }
+    }
+
+    /// The hidden states that it looks at to logits, a row a text or a token.
+    pub fn forward(&self, pass: &B::Pass<'_>, hidden: &B::Rows) -> Result<B::Rows> {
+        let mean = match self.pick {
+            Pick::Mean => Some(B::mean(pass, hidden)?),
+            Pick::First | Pick::Tokens => None,
         };
-        let x = picked.as_ref().unwrap_or(hidden);
+        let x = mean.as_ref().unwrap_or(hidden);
         let Some(Transform { layer, activation, norm }) = &self.transform else {
             return B::linear(pass, x, &self.output, Activation::Identity);
         };
@@ -107,14 +109,14 @@ impl<B: Backend> Head<B> {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // a batch has far fewer than 2^32 tokens
-fn first_tokens(batch: &Batch) -> Vec<u32> {
-    let mut start = 0;
-    let begin = |length: &usize| {
-        start += length;
-        (start - length) as u32
-    };
-    batch.lengths.iter().map(begin).collect()
+fn family(model_type: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.model_types.contains(&model_type))
+}
+
+/// The tasks whose heads a checkpoint has.
+pub fn tasks<B: Backend>(config: &Value, weights: &Loader<'_, B>) -> Result<Vec<Task>> {
+    let family = family(model::model_type(config, weights.weights().origin())?);
+    Ok(family.map_or_else(Vec::new, |family| Names { family, weights, config, hidden: 0 }.found()))
 }
 
 /// The last layer, and its width.
@@ -135,7 +137,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     /// Fails with what the checkpoint has unless it has the head of `task`.
     fn check(&self, task: Task) -> Result<()> {
-        let found: Vec<Task> = Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect();
+        let found = self.found();
         if found.contains(&task) {
             return Ok(());
         }
@@ -143,6 +145,10 @@ impl<B: Backend> Names<'_, '_, B> {
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let wanted = task.name();
         Err(self.bad(format!("it has no head for {wanted}; the heads that it has: {names}")))
+    }
+
+    fn found(&self) -> Vec<Task> {
+        Task::ALL.into_iter().filter(|&task| self.is_there(task)).collect()
     }
 
     /// Whether the head's tensors are there. Some families call those of two tasks the same, and then
@@ -185,7 +191,7 @@ impl<B: Backend> Names<'_, '_, B> {
 
     fn linear(&self, name: &str, input: usize, output: usize) -> Result<B::Linear> {
         let bias = self.weights.has(&format!("{name}.bias"));
-        self.weights.backend().pack(&self.weights.dense(name, input, output, bias)?)
+        self.weights.backend().pack_exact(&self.weights.dense(name, input, output, bias)?)
     }
 
     fn labels(&self, name: &str, count: usize) -> Result<Output<B>> {
@@ -231,7 +237,7 @@ impl<B: Backend> Names<'_, '_, B> {
         let words = self.full(&format!("*{}", self.family.words));
         let own = self.weights.has(masked.weight);
         let weight = if own { masked.weight.to_owned() } else { format!("{words}.weight") };
-        let weight = self.weights.values(&weight, &[vocab, wide])?;
+        let weight = Matrix::Tensors(vec![self.weights.tensor(&weight, &[vocab, wide])?]);
         let bias = masked.biases.iter().find(|name| self.weights.has(name));
         let bias = bias.map(|name| self.weights.values(name, &[vocab])).transpose()?;
         let output = backend::Dense { weight, bias, input: wide, output: vocab };
@@ -283,8 +289,9 @@ impl<B: Backend> TaskModel for Model<B> {
         read: &mut dyn FnMut(&[f32]),
     ) -> Result<()> {
         let pass = self.backend.pass(batch)?;
-        let hidden = self.encoder.forward(&pass, batch)?;
-        let logits = self.head.forward(&pass, &hidden, batch, only)?;
+        let tokens = self.head.looks_at(batch, only);
+        let hidden = self.encoder.forward(&pass, batch, tokens.as_deref())?;
+        let logits = self.head.forward(&pass, &hidden)?;
         B::read(&pass, &logits, read)
     }
 
@@ -304,18 +311,21 @@ pub fn load(
     precision: Precision,
     task: Task,
 ) -> Result<Box<dyn TaskModel>> {
-    let (config, data) = (files.config()?, files.weights()?);
-    let weights = Weights::parse(files.origin(), &data)?;
-    Ok(match (device, precision) {
-        (Device::Cpu, Precision::Float(DType::F32)) => {
-            Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
-        }
-        (Device::Cpu, Precision::Int8) => {
-            Box::new(Model::load(&config, &weights, Cpu::int8(), task)?)
-        }
-        (_, Precision::Int8) => return Err(no_int8(device)),
-        (_, Precision::Float(dtype)) => {
-            Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
-        }
+    let config = files.config()?;
+    model::model_type(&config, files.origin())?;
+    files.load_weights(|checkpoint| {
+        let weights = Weights::new(files.origin(), checkpoint);
+        Ok(match (device, precision) {
+            (Device::Cpu, Precision::Float(DType::F32)) => {
+                Box::new(Model::load(&config, &weights, Cpu::default(), task)?)
+            }
+            (Device::Cpu, Precision::Int8) => {
+                Box::new(Model::load(&config, &weights, Cpu::int8(), task)?) as Box<dyn TaskModel>
+            }
+            (_, Precision::Int8) => return Err(no_int8(device)),
+            (_, Precision::Float(dtype)) => {
+                Box::new(Model::load(&config, &weights, Candle::new(device, dtype), task)?)
+            }
+        })
     })
 }

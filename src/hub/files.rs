@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::header;
+use super::checkpoint::Checkpoint;
+use super::disk::{cannot_read, check_size, hash, open_bounded, read_all};
+use super::sentence::SENTENCE;
+use super::state::State;
 use crate::digest::{hex, sha256};
 use crate::error::{Error, Result};
 
@@ -15,22 +19,20 @@ use crate::error::{Error, Result};
 const CONFIG_BYTES: u64 = 1 << 20;
 const TOKENIZER_BYTES: u64 = 64 << 20;
 const WEIGHTS_BYTES: u64 = 16 << 30;
+const MODULE_BYTES: u64 = 1 << 30;
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 /// Read where they exist; anything else in the folder is ignored.
-const OPTIONAL: [&str; 4] = [
-    "tokenizer_config.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    "config_sentence_transformers.json",
-];
+const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "config_sentence_transformers.json"];
+const MODULES: &str = "modules.json";
 /// Weight files that can run code when they are opened.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "pkl", "joblib"];
 
-/// The files of one model: read once each, bounded in size, with a digest over all of them.
+/// The files of one model, bounded in size, with a digest over all of them: of the bytes that were first read.
+/// A file that gives others later is refused.
 #[derive(Debug)]
 pub struct ModelFiles {
     origin: String,
@@ -40,17 +42,35 @@ pub struct ModelFiles {
 #[derive(Debug)]
 struct Source {
     content: Content,
-    /// sha256 of the bytes first read; later reads must agree.
-    digest: OnceLock<[u8; 32]>,
+    /// Of the bytes first read; later reads must agree.
+    known: Mutex<Option<Known>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    sha256: [u8; 32],
+    /// A file that is still in this state need not be hashed again.
+    state: Option<State>,
+}
+
 enum Content {
     Memory(Bytes),
     Disk(PathBuf),
 }
 
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(data) => write!(f, "Memory({} bytes)", data.len()),
+            Self::Disk(path) => write!(f, "Disk({})", path.display()),
+        }
+    }
+}
+
 impl ModelFiles {
+    /// What the weights are called.
+    pub const WEIGHTS: &str = WEIGHTS;
+
     /// Takes files by name, as they are called in a model repository.
     pub fn from_bytes(files: impl IntoIterator<Item = (String, Bytes)>) -> Result<Self> {
         let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
@@ -86,17 +106,20 @@ impl ModelFiles {
         mut find: impl FnMut(&str) -> Option<Content>,
     ) -> Result<Self> {
         let mut files = Self { origin, files: BTreeMap::new() };
-        let mut add = |files: &mut Self, name: &str| {
-            if let Some(content) = find(name) {
+        let mut add = |files: &mut Self, name: &str, folder: Option<&String>| {
+            let inner = folder.and_then(|folder| find(&format!("{folder}/{name}")));
+            if let Some(content) = inner.or_else(|| find(name)) {
                 files.files.insert(name.to_owned(), Source::new(content));
             }
         };
-        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL) {
-            add(&mut files, name);
+        add(&mut files, MODULES, None);
+        let folder = files.transformer_folder()?;
+        for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL).chain(&SENTENCE) {
+            add(&mut files, name, folder.as_ref());
         }
         files.require(names)?;
-        for module in files.sentence_modules()? {
-            add(&mut files, &format!("{module}/config.json"));
+        for name in files.sentence_files()? {
+            add(&mut files, &name, None);
         }
         Ok(files)
     }
@@ -143,22 +166,58 @@ impl ModelFiles {
 
     /// The definition of the tokenizer.
     pub fn tokenizer(&self) -> Result<Bytes> {
-        self.read(TOKENIZER)
+        self.lowered(self.read(TOKENIZER)?)
     }
 
     /// A definition of a tokenizer that lies in a file of its own.
     pub fn tokenizer_file(path: &Path) -> Result<Bytes> {
-        read_bounded(path, TOKENIZER_BYTES).map_err(|reason| {
+        let read = |(file, state): (File, State)| read_all(&file, state.bytes());
+        open_bounded(path, TOKENIZER_BYTES).and_then(read).map_err(|reason| {
             Error::model(path.display().to_string(), format!("the tokenizer {reason}"))
         })
     }
 
-    /// The weights: a safetensors file whose header has been checked.
-    pub fn weights(&self) -> Result<Bytes> {
-        let data = self.read(WEIGHTS)?;
-        header::check(&data)
-            .map_err(|reason| Error::model(&self.origin, format!("{WEIGHTS} {reason}")))?;
-        Ok(data)
+    /// Hands the weights to `load`, a safetensors file whose header has been checked, and hashes them meanwhile
+    /// on another thread of the pool, unless that was done before. What `load` made is given out only if the
+    /// file stayed as it was, and is the one that was hashed.
+    pub fn load_weights<T: Send>(
+        &self,
+        load: impl FnOnce(&Checkpoint) -> Result<T> + Send,
+    ) -> Result<T> {
+        let bad = |reason| Error::model(&self.origin, format!("{WEIGHTS} {reason}"));
+        let source = self.source(WEIGHTS)?;
+        match &source.content {
+            Content::Memory(data) => {
+                check_size(data.len() as u64, WEIGHTS_BYTES).map_err(bad)?;
+                let checkpoint = Checkpoint::from_bytes(data.clone()).map_err(bad)?;
+                load(&checkpoint)
+            }
+            Content::Disk(path) => {
+                let (file, state) = open_bounded(path, WEIGHTS_BYTES).map_err(bad)?;
+                let twin = file.try_clone().map_err(|e| bad(cannot_read(&e)))?;
+                let checkpoint = Checkpoint::from_file(file, state.bytes()).map_err(bad)?;
+                let (loaded, digest) = rayon::join(
+                    || load(&checkpoint),
+                    || source.known_in(&state).map_or_else(|| hash(&twin, state.bytes()), Ok),
+                );
+                let loaded = loaded?;
+                self.agree(WEIGHTS, &twin, state, digest.map_err(bad)?)?;
+                Ok(loaded)
+            }
+        }
+    }
+
+    /// Names and bytes of all files but the weights.
+    pub fn all_but_weights(&self) -> Result<Vec<(&str, Bytes)>> {
+        let others = self.files.keys().filter(|name| *name != WEIGHTS);
+        others.map(|name| Ok((name.as_str(), self.read(name)?))).collect()
+    }
+
+    /// The weights of a module behind the encoder, which are small.
+    pub fn module_weights(&self, folder: &str) -> Result<Checkpoint> {
+        let name = format!("{folder}/{WEIGHTS}");
+        Checkpoint::from_bytes(self.read(&name)?)
+            .map_err(|reason| Error::model(&self.origin, format!("{name} {reason}")))
     }
 
     /// A JSON file, parsed.
@@ -179,6 +238,9 @@ impl ModelFiles {
 
     /// sha256 of the tokenizer definition, lower-case hex.
     pub fn tokenizer_digest(&self) -> Result<String> {
+        if self.do_lower_case()? {
+            return Ok(hex(&sha256(&self.tokenizer()?)));
+        }
         Ok(hex(&self.file_digest(TOKENIZER)?))
     }
 
@@ -194,59 +256,87 @@ impl ModelFiles {
     }
 
     fn file_digest(&self, name: &str) -> Result<[u8; 32]> {
-        if let Some(digest) = self.files.get(name).and_then(|source| source.digest.get()) {
-            return Ok(*digest);
+        let source = self.source(name)?;
+        if let Some(known) = *source.known() {
+            return Ok(known.sha256);
         }
-        self.read(name).map(|data| sha256(&data))
+        let bad = |reason| Error::model(&self.origin, format!("{name} {reason}"));
+        match &source.content {
+            Content::Memory(data) => {
+                let sha256 = sha256(data);
+                *source.known() = Some(Known { sha256, state: None });
+                Ok(sha256)
+            }
+            Content::Disk(path) => {
+                let (file, state) = open_bounded(path, limit(name)).map_err(bad)?;
+                let digest = hash(&file, state.bytes()).map_err(bad)?;
+                self.agree(name, &file, state, digest)?;
+                Ok(digest)
+            }
+        }
     }
 
     /// Reads a file within its size bound, and checks that it is what an earlier read saw.
     fn read(&self, name: &str) -> Result<Bytes> {
-        let source = self.files.get(name).ok_or_else(|| {
+        let source = self.source(name)?;
+        let bad = |reason| Error::model(&self.origin, format!("{name} {reason}"));
+        match &source.content {
+            Content::Memory(data) => {
+                check_size(data.len() as u64, limit(name)).map_err(bad)?;
+                Ok(data.clone())
+            }
+            Content::Disk(path) => {
+                let (file, state) = open_bounded(path, limit(name)).map_err(bad)?;
+                let data = read_all(&file, state.bytes()).map_err(bad)?;
+                let digest = source.known_in(&state).unwrap_or_else(|| sha256(&data));
+                self.agree(name, &file, state, digest)?;
+                Ok(data)
+            }
+        }
+    }
+
+    fn source(&self, name: &str) -> Result<&Source> {
+        self.files.get(name).ok_or_else(|| {
             Error::model(&self.origin, format!("it has no {name}; copy the whole model folder"))
-        })?;
-        let limit = match name {
-            WEIGHTS => WEIGHTS_BYTES,
-            TOKENIZER => TOKENIZER_BYTES,
-            _ => CONFIG_BYTES,
-        };
-        let data = match &source.content {
-            Content::Memory(data) => data.clone(),
-            Content::Disk(path) => read_bounded(path, limit)
-                .map_err(|reason| Error::model(&self.origin, format!("{name} {reason}")))?,
-        };
-        if data.len() as u64 > limit {
-            let reason = format!("{name} is larger than the limit of {limit} bytes");
-            return Err(Error::model(&self.origin, reason));
+        })
+    }
+
+    /// Fails unless a file that was read is still in the state that it was opened in, and gave what it gave before.
+    fn agree(&self, name: &str, file: &File, before: State, sha256: [u8; 32]) -> Result<()> {
+        let bad = |reason| Error::model(&self.origin, format!("{name} {reason}"));
+        let after = file.metadata().map_err(|e| bad(cannot_read(&e)))?;
+        let mut known = self.source(name)?.known();
+        if State::of(&after) != before || known.is_some_and(|known| known.sha256 != sha256) {
+            return Err(bad("changed while the model was in use; load it again".to_owned()));
         }
-        let digest = sha256(&data);
-        if *source.digest.get_or_init(|| digest) != digest {
-            let reason = format!("{name} changed while the model was in use; load it again");
-            return Err(Error::model(&self.origin, reason));
-        }
-        Ok(data)
+        *known = Some(Known { sha256, state: before.is_settled().then_some(before) });
+        Ok(())
     }
 }
 
 impl Source {
     fn new(content: Content) -> Self {
-        Self { content, digest: OnceLock::new() }
+        Self { content, known: Mutex::new(None) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The digest, if a file in this state has been hashed.
+    fn known_in(&self, state: &State) -> Option<[u8; 32]> {
+        (*self.known())
+            .filter(|known| known.state.as_ref() == Some(state))
+            .map(|known| known.sha256)
     }
 }
 
-fn read_bounded(path: &Path, limit: u64) -> Result<Bytes, String> {
-    let cannot =
-        |e: std::io::Error| format!("cannot be read ({e}); check the path and its permissions");
-    // A pipe or a device may never end, and opening it may wait for ever.
-    if !std::fs::metadata(path).map_err(cannot)?.is_file() {
-        return Err("is no regular file; check the path".to_owned());
+/// Largest accepted size of the file of this name.
+fn limit(name: &str) -> u64 {
+    match name {
+        WEIGHTS => WEIGHTS_BYTES,
+        TOKENIZER => TOKENIZER_BYTES,
+        module if module.ends_with(WEIGHTS) => MODULE_BYTES,
+        _ => CONFIG_BYTES,
     }
-    let file = File::open(path).map_err(cannot)?;
-    let bytes = file.metadata().map_err(cannot)?.len();
-    if bytes > limit {
-        return Err(format!("has {bytes} bytes, the limit is {limit}"));
-    }
-    let mut data = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-    file.take(limit + 1).read_to_end(&mut data).map_err(cannot)?;
-    Ok(data.into())
 }

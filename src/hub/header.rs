@@ -2,34 +2,56 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 
+use safetensors::tensor::Metadata;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// Largest accepted header, and the most tensors in it.
 const HEADER_BYTES: u64 = 16 << 20;
 const TENSORS: usize = 100_000;
 
-/// Checks the header of a safetensors file; the error says what is wrong and what to do.
-pub(super) fn check(data: &[u8]) -> Result<(), String> {
-    let truncated = || "is truncated; copy it again".to_owned();
-    let length = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)).ok_or_else(truncated)?;
-    if data.starts_with(b"version https://git-lfs") {
+/// What a file begins with that stands for one that was not fetched.
+const LFS: &[u8] = b"version https://git-lfs";
+
+pub(super) fn truncated() -> String {
+    "is truncated; copy it again".to_owned()
+}
+
+/// Reads the header of a safetensors file of so many `bytes`: where its tensors begin, and what they are. `read`
+/// gives parts of the file. The error says what is wrong and what to do.
+pub(super) fn parse(
+    bytes: u64,
+    read: impl Fn(Range<u64>) -> Result<Vec<u8>, String>,
+) -> Result<(u64, Metadata), String> {
+    if bytes < 8 {
+        return Err(truncated());
+    }
+    let first = read(0..bytes.min(LFS.len() as u64))?;
+    if first == LFS {
         return Err(
             "is a Git LFS pointer, not the weights; fetch them with git lfs pull".to_owned()
         );
     }
+    let length = first.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)).ok_or_else(truncated)?;
     if length > HEADER_BYTES {
         return Err(format!("is no safetensors file: its header claims {length} bytes"));
     }
-    let end = 8 + usize::try_from(length).map_err(|_| truncated())?;
-    let header = data.get(8..end).ok_or_else(truncated)?;
-    serde_json::Deserializer::from_slice(header)
-        .deserialize_map(Names)
-        .map_err(|e| format!("has a bad header ({e}); copy it again"))?;
-    // Offsets against the length of the file: the crate's own check.
-    safetensors::SafeTensors::deserialize(data)
-        .map(|_| ())
-        .map_err(|e| format!("is damaged or truncated ({e}); copy it again"))
+    let start = 8 + length;
+    if start > bytes {
+        return Err(truncated());
+    }
+    let header = read(8..start)?;
+    let bad = |e: serde_json::Error| format!("has a bad header ({e}); copy it again");
+    serde_json::Deserializer::from_slice(&header).deserialize_map(Names).map_err(bad)?;
+    // Shapes against offsets: the crate's own check.
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|e| format!("is damaged ({e}); copy it again"))?;
+    if start.checked_add(header.data_len() as u64) != Some(bytes) {
+        return Err("is damaged or truncated: its tensors are not as long as it is; copy it again"
+            .to_owned());
+    }
+    Ok((start, header))
 }
 
 struct Names;
@@ -57,7 +79,14 @@ impl<'de> Visitor<'de> for Names {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::parse;
+
+    fn check(data: &[u8]) -> Result<(), String> {
+        let part = |range: std::ops::Range<u64>| {
+            Ok(data[range.start.try_into().unwrap()..range.end.try_into().unwrap()].to_vec())
+        };
+        parse(data.len() as u64, part).map(|_| ())
+    }
 
     fn file(header: &str, body: &[u8]) -> Vec<u8> {
         let mut data = (header.len() as u64).to_le_bytes().to_vec();

@@ -2,113 +2,42 @@
 //!
 //! Source: transformers `models/bert/modeling_bert.py` at v5.23.
 
-use serde::Deserialize;
-
-use super::config::{self, BERT_NAMES, Bounds, Shape};
+use super::config::{self, BertConfig};
+use super::embeddings::Embeddings;
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
-use crate::backend::{Activation, Attention, Backend, Loader, Lookup};
+use super::layer::{self, Stack};
+use crate::backend::{Backend, Loader, Relative};
 use crate::batch::Batch;
 use crate::error::Result;
 
-#[derive(Debug, Deserialize)]
-struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "config::two")]
-    type_vocab_size: usize,
-    #[serde(default = "config::tiny")]
-    layer_norm_eps: f32,
-    #[serde(default = "config::gelu")]
-    hidden_act: String,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default = "config::absolute")]
-    position_embedding_type: String,
-}
-
-impl Config {
-    fn shape(&self) -> Result<Shape, String> {
-        let shape = Shape {
-            vocab: self.vocab_size,
-            hidden: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            inner: self.intermediate_size,
-            eps: self.layer_norm_eps,
-        };
-        shape.check(&BERT_NAMES)?;
-        Bounds::POSITIONS.check("max_position_embeddings", self.max_position_embeddings)?;
-        Bounds::SEGMENTS.check("type_vocab_size", self.type_vocab_size)?;
-        config::encoder_only(self.is_decoder)?;
-        config::absolute_positions(&self.position_embedding_type)?;
-        Ok(shape)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Bert<B: Backend> {
-    shape: Shape,
-    activation: Activation,
-    words: B::Table,     // (V, H)
-    positions: B::Table, // (P, H)
-    segments: B::Table,  // (S, H)
-    norm: B::Norm,
-    layers: Vec<Layer<B>>,
-    sizes: Sizes,
+    embeddings: Embeddings<B>,
+    layers: Stack<B>,
 }
 
 impl<B: Backend> Bert<B> {
     pub(super) fn load(config: &serde_json::Value, weights: &Loader<'_, B>) -> Result<Self> {
         let bad = |reason| weights.weights().bad(reason);
-        let config: Config = config::parse(config, "a BERT").map_err(bad)?;
+        let config: BertConfig = config::parse(config, "a BERT").map_err(bad)?;
         let shape = config.shape().map_err(bad)?;
-        let activation = config::activation("hidden_act", &config.hidden_act).map_err(bad)?;
+        let activation = config.activation("gelu").map_err(bad)?;
         let at = weights.under(&["", "bert."], "embeddings.word_embeddings.weight");
-        let below = at.at("embeddings");
-        let (hidden, eps) = (shape.hidden, shape.eps);
+        let layers = at.at("encoder.layer");
         Ok(Self {
-            shape,
-            activation,
-            words: below.table("word_embeddings", shape.vocab, hidden)?,
-            positions: below.table(
-                "position_embeddings",
-                config.max_position_embeddings,
-                hidden,
-            )?,
-            segments: below.table("token_type_embeddings", config.type_vocab_size, hidden)?,
-            norm: below.layer_norm("LayerNorm", hidden, eps)?,
-            layers: Layer::load_all(&at.at("encoder.layer"), &layer::BERT, &shape)?,
-            sizes: Sizes {
-                hidden,
-                vocab: shape.vocab,
-                segments: config.type_vocab_size,
-                positions: config.max_position_embeddings,
-            },
+            embeddings: Embeddings::load(&at.at("embeddings"), &config, &shape, shape.hidden)?,
+            layers: Stack::load(&layers, &layer::BERT, &shape, shape.layers, activation)?,
         })
     }
 }
 
 impl<B: Backend> Architecture<B> for Bert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
-        let lookups = [
-            Lookup::new(&self.words, &batch.ids),
-            Lookup::new(&self.positions, &batch.positions),
-            Lookup::new(&self.segments, &batch.type_ids),
-        ];
-        let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
-        let attention = Attention::plain(self.shape.heads, self.shape.hidden);
-        for layer in &self.layers {
-            x = layer.forward(pass, x, &attention, self.activation)?;
-        }
-        Ok(x)
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
+        let x = self.embeddings.forward(pass, batch)?;
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {
-        self.sizes
+        self.embeddings.sizes()
     }
 }

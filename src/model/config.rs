@@ -1,3 +1,4 @@
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::Activation;
@@ -84,6 +85,49 @@ impl Shape {
             return Err(format!("config.json: {} must be a positive number", names.eps));
         }
         Ok(())
+    }
+}
+
+/// What the configs of BERT and its relatives have in common.
+#[derive(Debug, Deserialize)]
+pub(super) struct BertConfig {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    pub(super) max_position_embeddings: usize,
+    #[serde(default = "two")]
+    pub(super) type_vocab_size: usize,
+    #[serde(default = "tiny")]
+    layer_norm_eps: f32,
+    hidden_act: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+    #[serde(default = "absolute")]
+    position_embedding_type: String,
+}
+
+impl BertConfig {
+    pub(super) fn shape(&self) -> Result<Shape, String> {
+        let shape = Shape {
+            vocab: self.vocab_size,
+            hidden: self.hidden_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
+            inner: self.intermediate_size,
+            eps: self.layer_norm_eps,
+        };
+        shape.check(&BERT_NAMES)?;
+        Bounds::POSITIONS.check("max_position_embeddings", self.max_position_embeddings)?;
+        Bounds::SEGMENTS.check("type_vocab_size", self.type_vocab_size)?;
+        encoder_only(self.is_decoder)?;
+        absolute_positions(&self.position_embedding_type)?;
+        Ok(shape)
+    }
+
+    pub(super) fn activation(&self, default: &str) -> Result<Activation, String> {
+        activation("hidden_act", self.hidden_act.as_deref().unwrap_or(default))
     }
 }
 

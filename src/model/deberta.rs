@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::config::{self, BERT_NAMES, Bounds, Shape};
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, last};
 use crate::backend::{
     Activation, Attention, Backend, Dense, Loader, Lookup, Relative, normalized, projected,
 };
@@ -207,6 +207,8 @@ impl<B: Backend> Deberta<B> {
         let (positions, segments) = (config.max_position_embeddings, config.type_vocab_size);
         let project = || below.linear_without_bias("embed_proj", wide, hidden);
         let relative = config.relative_attention;
+        let layers = encoder.at("layer");
+        let layer = |i: usize| Layer::load(&layers.at(i), &LAYER, &shape);
         Ok(Self {
             shape,
             activation,
@@ -221,7 +223,7 @@ impl<B: Backend> Deberta<B> {
                 .transpose()?,
             project: (wide != hidden).then(project).transpose()?,
             norm: below.layer_norm("LayerNorm", hidden, shape.eps)?,
-            layers: Layer::load_all(&encoder.at("layer"), &LAYER, &shape)?,
+            layers: (0..shape.layers).map(layer).collect::<Result<_>>()?,
             met: if relative { positions_met(&encoder, &config, &shape, span.1)? } else { vec![] },
             buckets: if relative { buckets(positions, span) } else { vec![] },
             convolution: (config.conv_kernel_size > 0)
@@ -322,7 +324,7 @@ impl<B: Backend> Convolution<B> {
             }
         }
         let bias = Some(at.values("conv.bias", &[hidden])?);
-        let (weight, input) = (Cow::Owned(dense), kernel * hidden);
+        let (weight, input) = (dense.into(), kernel * hidden);
         let activation = config::activation("conv_act", &config.conv_act);
         Ok(Self {
             weight: at.backend().pack(&Dense { weight, bias, input, output: hidden })?,
@@ -341,7 +343,7 @@ impl<B: Backend> Convolution<B> {
 }
 
 impl<B: Backend> Architecture<B> for Deberta<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let mut lookups = vec![Lookup::new(&self.words, &batch.ids)];
         lookups.extend(self.positions.as_ref().map(|t| Lookup::new(t, &batch.positions)));
         lookups.extend(self.segments.as_ref().map(|t| Lookup::new(t, &batch.type_ids)));
@@ -353,16 +355,19 @@ impl<B: Backend> Architecture<B> for Deberta<B> {
                 B::norm(pass, &x, &self.norm)?
             }
         };
-        for (i, layer) in self.layers.iter().enumerate() {
+        for (i, (layer, only)) in last(&self.layers, only).enumerate() {
             let attention = self.attention(i);
             let Some(convolution) = self.convolution.as_ref().filter(|_| i == 0) else {
-                x = layer.forward(pass, x, &attention, self.activation)?;
+                x = layer.forward(pass, x, &attention, self.activation, only)?;
                 continue;
             };
             let all: Vec<u32> = (0..).take(batch.ids.len()).collect();
             let copy = B::select(pass, &x, &all)?;
-            let y = layer.forward(pass, copy, &attention, self.activation)?;
+            let y = layer.forward(pass, copy, &attention, self.activation, None)?;
             x = convolution.forward(pass, &x, &y)?;
+            if let Some(rows) = only {
+                x = B::select(pass, &x, rows)?;
+            }
         }
         Ok(x)
     }

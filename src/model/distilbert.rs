@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::config::{self, Bounds, Names, Shape};
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
-use crate::backend::{Activation, Attention, Backend, Loader, Lookup};
+use super::layer::{self, Stack};
+use crate::backend::{Backend, Loader, Lookup, Relative};
 use crate::batch::Batch;
 use crate::error::Result;
 
@@ -42,13 +42,11 @@ struct Config {
 
 #[derive(Debug)]
 pub(super) struct DistilBert<B: Backend> {
-    shape: Shape,
-    activation: Activation,
     words: B::Table,     // (V, H)
     positions: B::Table, // (P, H)
     norm: B::Norm,
-    layers: Vec<Layer<B>>,
-    max_positions: usize,
+    layers: Stack<B>,
+    sizes: Sizes,
 }
 
 impl<B: Backend> DistilBert<B> {
@@ -68,37 +66,27 @@ impl<B: Backend> DistilBert<B> {
         Bounds::POSITIONS.check("max_position_embeddings", positions).map_err(bad)?;
         let activation = config::activation("activation", &config.activation).map_err(bad)?;
         let at = weights.under(&["", "distilbert."], "embeddings.word_embeddings.weight");
-        let below = at.at("embeddings");
+        let (below, layers) = (at.at("embeddings"), at.at("transformer.layer"));
+        let Shape { vocab, hidden, .. } = shape;
         Ok(Self {
-            shape,
-            activation,
-            words: below.table("word_embeddings", shape.vocab, shape.hidden)?,
-            positions: below.table("position_embeddings", positions, shape.hidden)?,
-            norm: below.layer_norm("LayerNorm", shape.hidden, EPS)?,
-            layers: Layer::load_all(&at.at("transformer.layer"), &LAYER, &shape)?,
-            max_positions: positions,
+            words: below.table("word_embeddings", vocab, hidden)?,
+            positions: below.table("position_embeddings", positions, hidden)?,
+            norm: below.layer_norm("LayerNorm", hidden, EPS)?,
+            layers: Stack::load(&layers, &LAYER, &shape, shape.layers, activation)?,
+            sizes: Sizes { hidden, vocab, segments: usize::MAX, positions },
         })
     }
 }
 
 impl<B: Backend> Architecture<B> for DistilBert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let lookups =
             [Lookup::new(&self.words, &batch.ids), Lookup::new(&self.positions, &batch.positions)];
-        let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
-        let attention = Attention::plain(self.shape.heads, self.shape.hidden);
-        for layer in &self.layers {
-            x = layer.forward(pass, x, &attention, self.activation)?;
-        }
-        Ok(x)
+        let x = B::embed(pass, &lookups, Some(&self.norm))?;
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes {
-            hidden: self.shape.hidden,
-            vocab: self.shape.vocab,
-            segments: usize::MAX,
-            positions: self.max_positions,
-        }
+        self.sizes
     }
 }

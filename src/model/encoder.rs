@@ -19,10 +19,11 @@ pub struct Sizes {
 
 /// A model's layers on a backend: tokens to hidden states.
 pub trait Architecture<B: Backend>: Send + Sync + Debug {
-    /// Hidden states of a batch, `(N, H)`.
+    /// Hidden states of a batch, `(N, H)`; or of some of its tokens, `(only, H)`, which spares the others most of
+    /// the last layer.
     ///
     /// Ids, segments and positions are below [`Architecture::sizes`]; the engine checks them.
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows>;
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows>;
 
     /// What it takes and gives.
     fn sizes(&self) -> Sizes;
@@ -30,8 +31,13 @@ pub trait Architecture<B: Backend>: Send + Sync + Debug {
 
 /// An encoder on the backend that it was loaded into.
 pub trait Encoder: Send + Sync + Debug {
-    /// Hands the hidden states of a batch, `(N, H)` in float32, to `read`.
-    fn forward(&self, batch: &Batch, read: &mut dyn FnMut(&[f32])) -> Result<()>;
+    /// Hands the hidden states of a batch, `(N, H)` in float32, to `read`; or those of some of its tokens.
+    fn forward(
+        &self,
+        batch: &Batch,
+        only: Option<&[u32]>,
+        read: &mut dyn FnMut(&[f32]),
+    ) -> Result<()>;
 
     /// What it takes and gives.
     fn sizes(&self) -> Sizes;
@@ -45,9 +51,14 @@ pub struct Encoding<B: Backend> {
 }
 
 impl<B: Backend> Encoder for Encoding<B> {
-    fn forward(&self, batch: &Batch, read: &mut dyn FnMut(&[f32])) -> Result<()> {
+    fn forward(
+        &self,
+        batch: &Batch,
+        only: Option<&[u32]>,
+        read: &mut dyn FnMut(&[f32]),
+    ) -> Result<()> {
         let pass = self.backend.pass(batch)?;
-        let hidden = self.model.forward(&pass, batch)?;
+        let hidden = self.model.forward(&pass, batch, only)?;
         B::read(&pass, &hidden, read)
     }
 

@@ -6,6 +6,7 @@ mod config;
 mod deberta;
 mod distilbert;
 mod electra;
+mod embeddings;
 mod encoder;
 mod layer;
 mod modernbert;

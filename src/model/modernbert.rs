@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::config::{self, BERT_NAMES, Bounds, Names, Shape};
 use super::encoder::{Architecture, Sizes};
+use super::layer::{last, wanted};
 use super::rotary;
 use crate::backend::{Activation, Attention, Backend, Loader, Lookup};
 use crate::batch::Batch;
@@ -203,14 +204,21 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    // (N, H) -> (N, H)
-    fn forward(&self, pass: &B::Pass<'_>, x: B::Rows, model: &ModernBert<B>) -> Result<B::Rows> {
+    // (N, H) -> (N, H), or (only, H)
+    fn forward(
+        &self,
+        pass: &B::Pass<'_>,
+        x: B::Rows,
+        model: &ModernBert<B>,
+        only: Option<&[u32]>,
+    ) -> Result<B::Rows> {
         let linear = |x: &B::Rows, layer| B::linear(pass, x, layer, Activation::Identity);
         let qkv = match &self.before {
             Some(norm) => linear(&B::norm(pass, &x, norm)?, &self.qkv)?,
             None => linear(&x, &self.qkv)?,
         };
         let context = B::attention(pass, qkv, &model.attention(self.local))?;
+        let (context, x) = wanted::<B>(pass, context, x, only)?;
         let x = B::linear_add(pass, &context, &self.attended, x)?;
         let both = linear(&B::norm(pass, &x, &self.between)?, &self.up)?; // (N, 2I)
         let inner = B::gate(pass, &both, model.activation)?; // (N, I)
@@ -219,11 +227,11 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: Backend> Architecture<B> for ModernBert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let lookups = [Lookup::new(&self.words, &batch.ids)];
         let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
-        for layer in &self.layers {
-            x = layer.forward(pass, x, self)?;
+        for (layer, only) in last(&self.layers, only) {
+            x = layer.forward(pass, x, self, only)?;
         }
         B::norm(pass, &x, &self.last_norm)
     }

@@ -6,11 +6,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::config::{self, BERT_NAMES, Shape};
+use super::config::{self, BertConfig};
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
+use super::layer::{self, Stack};
 use super::offset::Positions;
-use crate::backend::{Activation, Attention, Backend, Loader, Lookup, Relative};
+use crate::backend::{Backend, Loader, Lookup, Relative};
 use crate::batch::Batch;
 use crate::error::Result;
 
@@ -31,84 +31,66 @@ const LAYER: layer::Names = layer::Names {
     down_norm: "output.LayerNorm",
 };
 
+/// Upstream's code has this number in the place where it uses it.
+const BUCKETS: usize = 32;
+
 #[derive(Debug, Deserialize)]
 struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "thirty_two")]
+    #[serde(flatten)]
+    bert: BertConfig,
+    #[serde(default = "buckets")]
     relative_attention_num_buckets: usize,
-    #[serde(default = "config::tiny")]
-    layer_norm_eps: f32,
-    #[serde(default = "config::gelu")]
-    hidden_act: String,
 }
 
-fn thirty_two() -> usize {
-    32
+fn buckets() -> usize {
+    BUCKETS
 }
 
 impl Config {
-    fn shape(&self) -> Result<Shape, String> {
-        let shape = Shape {
-            vocab: self.vocab_size,
-            hidden: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            inner: self.intermediate_size,
-            eps: self.layer_norm_eps,
-        };
-        shape.check(&BERT_NAMES)?;
-        // Upstream's code has 32 in the place where it uses them.
-        if self.relative_attention_num_buckets != thirty_two() {
-            return Err(format!(
-                "config.json: relative_attention_num_buckets {} is not supported; 32 is",
-                self.relative_attention_num_buckets
-            ));
+    fn check(&self) -> Result<(), String> {
+        match self.relative_attention_num_buckets {
+            BUCKETS => Ok(()),
+            other => Err(format!(
+                "config.json: relative_attention_num_buckets {other} is not supported; {BUCKETS} is"
+            )),
         }
-        Ok(shape)
     }
 }
 
 #[derive(Debug)]
 pub(super) struct MpNet<B: Backend> {
-    shape: Shape,
-    activation: Activation,
     words: B::Table, // (V, H)
     positions: Positions<B>,
     norm: B::Norm,
     bias: B::Table, // (heads, 2P - 1)
-    layers: Vec<Layer<B>>,
-    max_positions: usize,
+    layers: Stack<B>,
+    sizes: Sizes,
 }
 
 impl<B: Backend> MpNet<B> {
     pub(super) fn load(config: &serde_json::Value, weights: &Loader<'_, B>) -> Result<Self> {
         let bad = |reason| weights.weights().bad(reason);
         let config: Config = config::parse(config, "an MPNet").map_err(bad)?;
-        let shape = config.shape().map_err(bad)?;
-        let activation = config::activation("hidden_act", &config.hidden_act).map_err(bad)?;
-        let rows = config.max_position_embeddings;
+        let shape = config.bert.shape().map_err(bad)?;
+        config.check().map_err(bad)?;
+        let activation = config.bert.activation("gelu").map_err(bad)?;
+        let rows = config.bert.max_position_embeddings;
         let capacity = Positions::<B>::capacity(rows, PAD).map_err(bad)?;
         let at = weights.under(&["", "mpnet."], "embeddings.word_embeddings.weight");
         let (below, encoder) = (at.at("embeddings"), at.at("encoder"));
-        let buckets = config.relative_attention_num_buckets;
-        let positions = Positions::load(&below, rows, shape.hidden, PAD)?;
+        let hidden = shape.hidden;
+        let positions = Positions::load(&below, rows, hidden, PAD)?;
         let name = "relative_attention_bias.weight";
-        let by_bucket = encoder.values(name, &[buckets, shape.heads])?;
+        let by_bucket = encoder.values(name, &[BUCKETS, shape.heads])?;
         let bias = by_distance(&by_bucket, shape.heads, capacity);
+        let layers = encoder.at("layer");
         Ok(Self {
-            shape,
-            activation,
-            words: below.table("word_embeddings", shape.vocab, shape.hidden)?,
+            words: below.table("word_embeddings", shape.vocab, hidden)?,
             positions,
-            norm: below.layer_norm("LayerNorm", shape.hidden, shape.eps)?,
+            norm: below.layer_norm("LayerNorm", hidden, shape.eps)?,
             bias: at.backend().table(Cow::Owned(bias), 2 * capacity - 1)?,
-            layers: Layer::load_all(&encoder.at("layer"), &LAYER, &shape)?,
-            max_positions: capacity,
+            layers: Stack::load(&layers, &LAYER, &shape, shape.layers, activation)?,
+            sizes: Sizes { hidden, vocab: shape.vocab, segments: usize::MAX, positions: capacity },
         })
     }
 }
@@ -140,26 +122,14 @@ fn bucket(distance: usize, after: bool, buckets: usize) -> usize {
 }
 
 impl<B: Backend> Architecture<B> for MpNet<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let positions = self.positions.of(batch);
         let lookups = [Lookup::new(&self.words, &batch.ids), self.positions.lookup(&positions)];
-        let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
-        let attention = Attention {
-            relative: Relative::Bias(&self.bias),
-            ..Attention::plain(self.shape.heads, self.shape.hidden)
-        };
-        for layer in &self.layers {
-            x = layer.forward(pass, x, &attention, self.activation)?;
-        }
-        Ok(x)
+        let x = B::embed(pass, &lookups, Some(&self.norm))?;
+        self.layers.forward(pass, x, Relative::Bias(&self.bias), only)
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes {
-            hidden: self.shape.hidden,
-            vocab: self.shape.vocab,
-            segments: usize::MAX,
-            positions: self.max_positions,
-        }
+        self.sizes
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::config::{self, BERT_NAMES, Bounds, Shape};
 use super::encoder::{Architecture, Sizes};
+use super::layer::{last, wanted};
 use super::rotary;
 use crate::backend::{Activation, Attention, Backend, Loader, Lookup};
 use crate::batch::Batch;
@@ -227,7 +228,7 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: Backend> Architecture<B> for NomicBert<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let lookups =
             [Lookup::new(&self.words, &batch.ids), Lookup::new(&self.segments, &batch.type_ids)];
         let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
@@ -235,10 +236,12 @@ impl<B: Backend> Architecture<B> for NomicBert<B> {
             rotary: Some(&self.angles),
             ..Attention::plain(self.shape.heads, self.shape.hidden)
         };
-        for layer in &self.layers {
+        for (layer, only) in last(&self.layers, only) {
             let qkv = B::linear(pass, &x, &layer.qkv, Activation::Identity)?;
             let context = B::attention(pass, qkv, &attention)?;
-            x = B::linear_add_norm(pass, &context, &layer.attended, x, &layer.attended_norm)?;
+            let (context, residual) = wanted::<B>(pass, context, x, only)?;
+            let attended = &layer.attended;
+            x = B::linear_add_norm(pass, &context, attended, residual, &layer.attended_norm)?;
             let both = B::linear(pass, &x, &layer.gate_up, Activation::Identity)?; // (N, 2I)
             let inner = B::gate(pass, &both, self.activation)?; // (N, I)
             x = B::linear_add_norm(pass, &inner, &layer.down, x, &layer.down_norm)?;

@@ -4,113 +4,68 @@
 
 use serde::Deserialize;
 
-use super::config::{self, BERT_NAMES, Bounds, Shape};
+use super::config::{self, BertConfig};
 use super::encoder::{Architecture, Sizes};
-use super::layer::{self, Layer};
+use super::layer::{self, Stack};
 use super::offset::Positions;
-use crate::backend::{Activation, Attention, Backend, Loader, Lookup};
+use crate::backend::{Backend, Loader, Lookup, Relative};
 use crate::batch::Batch;
 use crate::error::Result;
 
 #[derive(Debug, Deserialize)]
 struct Config {
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "config::two")]
-    type_vocab_size: usize,
-    #[serde(default = "config::tiny")]
-    layer_norm_eps: f32,
-    #[serde(default = "config::gelu")]
-    hidden_act: String,
+    #[serde(flatten)]
+    bert: BertConfig,
     #[serde(default = "one")]
     pad_token_id: u32,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default = "config::absolute")]
-    position_embedding_type: String,
 }
 
 fn one() -> u32 {
     1
 }
 
-impl Config {
-    fn shape(&self) -> Result<Shape, String> {
-        let shape = Shape {
-            vocab: self.vocab_size,
-            hidden: self.hidden_size,
-            layers: self.num_hidden_layers,
-            heads: self.num_attention_heads,
-            inner: self.intermediate_size,
-            eps: self.layer_norm_eps,
-        };
-        shape.check(&BERT_NAMES)?;
-        Bounds::SEGMENTS.check("type_vocab_size", self.type_vocab_size)?;
-        config::encoder_only(self.is_decoder)?;
-        config::absolute_positions(&self.position_embedding_type)?;
-        Ok(shape)
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Roberta<B: Backend> {
-    shape: Shape,
-    activation: Activation,
     words: B::Table, // (V, H)
     positions: Positions<B>,
     segments: B::Table, // (S, H)
     norm: B::Norm,
-    layers: Vec<Layer<B>>,
+    layers: Stack<B>,
     sizes: Sizes,
 }
 
 impl<B: Backend> Roberta<B> {
     pub(super) fn load(config: &serde_json::Value, weights: &Loader<'_, B>) -> Result<Self> {
         let bad = |reason| weights.weights().bad(reason);
-        let config: Config = config::parse(config, "a RoBERTa").map_err(bad)?;
-        let shape = config.shape().map_err(bad)?;
-        let activation = config::activation("hidden_act", &config.hidden_act).map_err(bad)?;
-        let rows = config.max_position_embeddings;
-        let capacity = Positions::<B>::capacity(rows, config.pad_token_id).map_err(bad)?;
+        let Config { bert, pad_token_id: pad } = config::parse(config, "a RoBERTa").map_err(bad)?;
+        let shape = bert.shape().map_err(bad)?;
+        let activation = bert.activation("gelu").map_err(bad)?;
+        let (rows, segments) = (bert.max_position_embeddings, bert.type_vocab_size);
+        let capacity = Positions::<B>::capacity(rows, pad).map_err(bad)?;
         let at = weights.under(&["", "roberta."], "embeddings.word_embeddings.weight");
-        let below = at.at("embeddings");
-        let (hidden, eps) = (shape.hidden, shape.eps);
+        let (below, layers) = (at.at("embeddings"), at.at("encoder.layer"));
+        let hidden = shape.hidden;
         Ok(Self {
-            shape,
-            activation,
             words: below.table("word_embeddings", shape.vocab, hidden)?,
-            positions: Positions::load(&below, rows, hidden, config.pad_token_id)?,
-            segments: below.table("token_type_embeddings", config.type_vocab_size, hidden)?,
-            norm: below.layer_norm("LayerNorm", hidden, eps)?,
-            layers: Layer::load_all(&at.at("encoder.layer"), &layer::BERT, &shape)?,
-            sizes: Sizes {
-                hidden,
-                vocab: shape.vocab,
-                segments: config.type_vocab_size,
-                positions: capacity,
-            },
+            positions: Positions::load(&below, rows, hidden, pad)?,
+            segments: below.table("token_type_embeddings", segments, hidden)?,
+            norm: below.layer_norm("LayerNorm", hidden, shape.eps)?,
+            layers: Stack::load(&layers, &layer::BERT, &shape, shape.layers, activation)?,
+            sizes: Sizes { hidden, vocab: shape.vocab, segments, positions: capacity },
         })
     }
 }
 
 impl<B: Backend> Architecture<B> for Roberta<B> {
-    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch) -> Result<B::Rows> {
+    fn forward(&self, pass: &B::Pass<'_>, batch: &Batch, only: Option<&[u32]>) -> Result<B::Rows> {
         let positions = self.positions.of(batch);
         let lookups = [
             Lookup::new(&self.words, &batch.ids),
             self.positions.lookup(&positions),
             Lookup::new(&self.segments, &batch.type_ids),
         ];
-        let mut x = B::embed(pass, &lookups, Some(&self.norm))?;
-        let attention = Attention::plain(self.shape.heads, self.shape.hidden);
-        for layer in &self.layers {
-            x = layer.forward(pass, x, &attention, self.activation)?;
-        }
-        Ok(x)
+        let x = B::embed(pass, &lookups, Some(&self.norm))?;
+        self.layers.forward(pass, x, Relative::None, only)
     }
 
     fn sizes(&self) -> Sizes {

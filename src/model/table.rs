@@ -57,7 +57,9 @@ pub fn architecture<B: Backend>(
             known.join(", ")
         )));
     };
-    load(config, &Loader::new(backend, weights))
+    let model = load(config, &Loader::new(backend, weights))?;
+    weights.check_read()?;
+    Ok(model)
 }
 
 /// Loads the encoder that the model's `config.json` names onto `device`: on a CPU in float32 or int8 into plain
@@ -75,7 +77,9 @@ fn encoding<B: Backend>(files: &ModelFiles, backend: B) -> Result<Box<dyn Encode
     let config = files.config()?;
     // A model that cannot be loaded is refused before its weights are read.
     model_type(&config, files.origin())?;
-    let data = files.weights()?;
-    let model = architecture(&config, &Weights::parse(files.origin(), &data)?, &backend)?;
-    Ok(Box::new(Encoding { backend, model }))
+    files.load_weights(|checkpoint| {
+        let weights = Weights::new(files.origin(), checkpoint);
+        let model = architecture(&config, &weights, &backend)?;
+        Ok(Box::new(Encoding { backend, model }) as Box<dyn Encoder>)
+    })
 }

@@ -1,9 +1,12 @@
 //! numpy arrays: out of vectors, without another copy; small ones of numpy's own memory.
 
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
+use std::ptr;
 
-use numpy::ndarray::{Array2, Array3, Dimension, IntoDimension, ShapeError};
-use numpy::{Element, IntoPyArray, PyArray, PyArray1, PyArray2, PyArray3, PyArrayMethods as _};
+use numpy::ndarray::{Array2, Array3, ShapeError};
+use numpy::npyffi::{self, NpyTypes, PY_ARRAY_API};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods as _};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -43,22 +46,41 @@ pub(super) fn cube<T: Element>(
 }
 
 /// A small array, every cell of which `write` writes: of numpy's own memory, which for some KB is sooner had
-/// than an object that owns a vector's.
-pub(super) fn written<T: Cell + Element, S: IntoDimension>(
+/// than an object that owns a vector's. Raises MemoryError where there is none.
+pub(super) fn written<T: Cell + Element, const N: usize>(
     py: Python<'_>,
-    shape: S,
+    shape: [usize; N],
     write: impl FnOnce(&mut [MaybeUninit<T>]),
-) -> Bound<'_, PyArray<T, S::Dim>> {
-    let shape = shape.into_dimension();
-    let size = shape.size();
-    // SAFETY: nobody reads the array before `write` has written every cell: it is not handed out if that panics.
-    let array = unsafe { PyArray::<T, S::Dim>::new(py, shape, false) };
+) -> PyResult<Bound<'_, PyArrayDyn<T>>> {
+    let size = shape.iter().product();
+    let count = c_int::try_from(N).map_err(|_| PyRuntimeError::new_err("too many dimensions"))?;
+    // No cell count is above isize::MAX where the rows that it counts are in memory.
+    let mut dims = shape.map(usize::cast_signed);
+    // SAFETY: the type object and the descriptor are numpy's, and it takes the reference to the latter; there are
+    // N dimensions; strides, data and owner may be null. What it gives is a new array, or null with an error set.
+    let array = unsafe {
+        let kind = npyffi::get_type_object(py, NpyTypes::PyArray_Type);
+        let dtype = T::get_dtype(py).into_ptr().cast();
+        let null = ptr::null_mut();
+        let array = PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            kind,
+            dtype,
+            count,
+            dims.as_mut_ptr(),
+            null,
+            null.cast(),
+            0,
+            null.cast(),
+        );
+        Bound::from_owned_ptr_or_err(py, array)?.cast_into_unchecked::<PyArrayDyn<T>>()
+    };
     if size > 0 {
         // SAFETY: numpy has just allocated `size` cells in one piece for an array that nobody else knows of. They
         // are aligned for `T`, and need no value yet.
         write(unsafe { std::slice::from_raw_parts_mut(array.data().cast(), size) });
     }
-    array
+    Ok(array)
 }
 
 fn misshapen(error: &ShapeError) -> PyErr {

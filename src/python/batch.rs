@@ -152,9 +152,11 @@ impl Call {
             let write = |cells: &mut [_]| rows.write::<T>(column, &padding, cells);
             let array = match (column, matrices.next()) {
                 (Column::Offsets, Some(cells)) => arrays::cube(py, cells, count, width)?.into_any(),
-                (Column::Offsets, None) => arrays::written(py, (count, width, 2), write).into_any(),
+                (Column::Offsets, None) => {
+                    arrays::written(py, [count, width, 2], write)?.into_any()
+                }
                 (_, Some(cells)) => arrays::matrix(py, cells, count, width)?.into_any(),
-                (_, None) => arrays::written(py, (count, width), write).into_any(),
+                (_, None) => arrays::written(py, [count, width], write)?.into_any(),
             };
             data.set_item(name(py, column), array)?;
         }

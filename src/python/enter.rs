@@ -8,6 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
 use super::errors::to_python;
@@ -38,6 +39,28 @@ pub(super) fn compute<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
 ) -> PyResult<T> {
+    compute_beside(py, work, None)
+}
+
+/// Runs long work that makes what answers with arrays: numpy, whose import takes as long as a small model's load,
+/// is imported meanwhile. Where it is not installed, the first answer says so.
+pub(super) fn load<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
+) -> PyResult<T> {
+    let import = |py: Python<'_>| match py.import("numpy") {
+        Err(e) if e.is_instance_of::<PyKeyboardInterrupt>(py) => Err(e),
+        _ => Ok(()),
+    };
+    compute_beside(py, work, Some(import))
+}
+
+/// [`compute`], and `beside` on the calling thread before it waits; what that raises stops the work.
+fn compute_beside<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
+    beside: Option<fn(Python<'_>) -> PyResult<()>>,
+) -> PyResult<T> {
     let stop = AtomicBool::new(false);
     let (outcome, interrupt) = py.detach(|| {
         let pool = match runtime::compute() {
@@ -50,7 +73,8 @@ pub(super) fn compute<T: Send>(
                 // The receiver lives until this scope ends.
                 let _ = send.send(guarded(|| work(&stop)));
             });
-            let mut interrupt = None;
+            let mut interrupt = beside.and_then(|beside| Python::attach(beside).err());
+            stop.store(interrupt.is_some(), Ordering::Relaxed);
             loop {
                 match receive.recv_timeout(POLL) {
                     Ok(outcome) => return (outcome, interrupt),

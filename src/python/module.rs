@@ -18,7 +18,7 @@ mod _native {
     #[pymodule_export]
     use crate::python::store::{Chunks, Store};
     #[pymodule_export]
-    use crate::python::threads::{num_threads, set_num_threads};
+    use crate::python::threads::{instruction_set, num_threads, set_num_threads};
     #[pymodule_export]
     use crate::python::tokenizer::Tokenizer;
     #[pymodule_export]

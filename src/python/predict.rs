@@ -30,7 +30,7 @@ impl TaskEngine {
     ///     files: the model's files.
     ///     task: "sequence-classification", "token-classification", "question-answering" or "masked-lm".
     ///     device: "auto", "cpu", "cuda", "cuda:N" or "metal".
-    ///     dtype: "float32"; on an accelerator also "float16" or "bfloat16".
+    ///     dtype: "float32"; on a CPU also "int8", on an accelerator "float16" or "bfloat16".
     ///
     /// Raises:
     ///     ModelError: the files are not a model that legato runs, or have no head for the task.
@@ -45,7 +45,7 @@ impl TaskEngine {
         device: &str,
         dtype: &str,
     ) -> PyResult<Self> {
-        let (task, inner) = enter::compute(py, |_| {
+        let (task, inner) = enter::load(py, |_| {
             let task = Task::from_name(task)?;
             Ok((task, predict::TaskEngine::load(&files.inner, task, device, dtype)?))
         })?;

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBytes, PyList, PySequence, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyList, PySequence, PyString, PyTuple};
 
 use super::errors::input;
 use crate::tokenize::{Inputs, Text};
@@ -70,12 +70,25 @@ impl Batch {
     }
 }
 
-/// Takes a `str` or a sequence of them.
+/// Takes a `str`, or a sequence, an array or a series of one dimension, or an iterator of them.
 pub(super) fn extract(texts: &Bound<'_, PyAny>) -> PyResult<Vec<PyBackedStr>> {
-    match texts.cast::<PyString>() {
-        Ok(text) => Ok(vec![borrow(text, 0)?]),
-        Err(_) => each(texts, whole),
+    if let Ok(text) = texts.cast::<PyString>() {
+        return Ok(vec![borrow(text, 0)?]);
     }
+    let of_one_dimension = || texts.getattr("ndim").is_ok_and(|n| n.eq(1).unwrap_or(false));
+    if texts.cast::<PySequence>().is_ok() || !(of_one_dimension() || is_iterator(texts)) {
+        return each(texts, whole);
+    }
+    let mut taken = Vec::new();
+    for (index, item) in texts.try_iter()?.enumerate() {
+        taken.push(whole(&item?, index)?);
+    }
+    Ok(taken)
+}
+
+/// Whether it gives its items once, in their order. A set or a dict does not.
+fn is_iterator(value: &Bound<'_, PyAny>) -> bool {
+    value.cast::<PyIterator>().is_ok()
 }
 
 fn one(item: &Bound<'_, PyAny>, index: usize, words: bool) -> PyResult<Borrowed> {

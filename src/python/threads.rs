@@ -2,6 +2,7 @@ use pyo3::prelude::*;
 
 use super::arguments::Count;
 use super::errors::input;
+use crate::kernels::cpu::Isa;
 use crate::runtime;
 
 /// Set how many threads tokenize and compute.
@@ -31,4 +32,13 @@ pub(super) fn set_num_threads(py: Python<'_>, threads: Option<Count>) -> PyResul
 #[pyfunction]
 pub(super) fn num_threads() -> usize {
     runtime::num_threads()
+}
+
+/// Return the instruction set that models compute with on this CPU, chosen when the process starts.
+///
+/// Returns:
+///     "avx512-vnni", "avx512" or "avx2" on x86-64, "neon-dotprod" or "neon" on arm64, else "portable".
+#[pyfunction]
+pub(super) fn instruction_set() -> &'static str {
+    Isa::best().name()
 }

@@ -157,12 +157,12 @@ impl Tokenizer {
     /// Encode texts to flat tokens, which an engine takes.
     ///
     /// Args:
-    ///     texts: one text or a sequence of them.
+    ///     texts: one text, or a sequence, an array, a series or an iterator of them.
     ///     pairs: as many second texts, to encode pairs.
     ///     truncation: cut texts to the maximum length. True, or "longest_first": of a pair the longer, then
     ///         both; "only_first" or "only_second": that text of a pair.
     ///     max_length: maximum tokens of a text, special tokens included; None takes the tokenizer's.
-    ///     truncation_side: "right" or "left", the end that is cut off.
+    ///     truncation_side: "right" or "left", the end that is cut off; None takes the tokenizer's.
     ///     add_special_tokens: add the special tokens of the tokenizer's template.
     ///
     /// Returns:
@@ -172,9 +172,9 @@ impl Tokenizer {
     ///     InputError: something is no text, has a lone surrogate, or max_length leaves no room.
     #[pyo3(signature = (
         texts, *, pairs = None, truncation = Truncation::Is(Some(Strategy::LongestFirst)),
-        max_length = None, truncation_side = Side::Right, add_special_tokens = true
+        max_length = None, truncation_side = None, add_special_tokens = true
     ), text_signature = "($self, texts, *, pairs=None, truncation=True, max_length=None, \
-        truncation_side='right', add_special_tokens=True)")]
+        truncation_side=None, add_special_tokens=True)")]
     #[allow(clippy::too_many_arguments)] // Python's own
     fn encode(
         &self,
@@ -183,7 +183,7 @@ impl Tokenizer {
         pairs: Option<&Bound<'_, PyAny>>,
         truncation: Truncation,
         max_length: Option<Count>,
-        truncation_side: Side,
+        truncation_side: Option<Side>,
         add_special_tokens: bool,
     ) -> PyResult<Tokens> {
         let first = texts::extract(texts)?;
@@ -194,7 +194,7 @@ impl Tokenizer {
                 Truncation::Is(strategy) => strategy,
             },
             max_length: max_length.map(|n| n.0),
-            side: truncation_side,
+            side: truncation_side.unwrap_or(self.inner.truncation_side()),
             add_special_tokens,
             ..EncodeOptions::default()
         };
@@ -220,7 +220,7 @@ impl Tokenizer {
     ///     is_split_into_words: texts are lists of words.
     ///     pad_to_multiple_of: round the width of padded rows up to a multiple of this.
     ///     padding_side: "right" or "left"; None takes the tokenizer's.
-    ///     truncation_side: "right" or "left"; None is "right".
+    ///     truncation_side: "right" or "left"; None takes the tokenizer's.
     ///     return_tensors: "np" for arrays, None for lists.
     ///     return_token_type_ids: None takes what the model takes.
     ///     return_attention_mask: None takes what the model takes.
@@ -309,7 +309,7 @@ impl Tokenizer {
             options: EncodeOptions {
                 truncation,
                 max_length,
-                side: truncation_side.unwrap_or_default(),
+                side: truncation_side.unwrap_or(self.inner.truncation_side()),
                 overflow: return_overflowing_tokens,
                 stride: stride.0,
                 add_special_tokens,
@@ -347,6 +347,18 @@ impl Tokenizer {
     ) -> PyResult<String> {
         let ids = ids::row(ids)?;
         enter::quick(py, || self.inner.decode(&ids, skip_special_tokens))
+    }
+
+    /// Return the text that tokens stand for, or words made of some; the tokenizer's decoder joins them.
+    ///
+    /// Args:
+    ///     tokens: what id_to_token() or the decoder gave.
+    ///
+    /// Raises:
+    ///     InputError: the decoder cannot join them.
+    fn convert_tokens_to_string(&self, py: Python<'_>, tokens: Vec<Text>) -> PyResult<String> {
+        let tokens = tokens.into_iter().map(|token| token.0).collect();
+        enter::quick(py, || self.inner.join(tokens))
     }
 
     /// Return the texts that rows of ids stand for; the arguments are those of decode().

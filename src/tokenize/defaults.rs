@@ -62,6 +62,8 @@ pub struct Defaults {
     pub pad_type_id: Option<u32>,
     /// Where padding goes; `None` takes what `tokenizer.json` embeds, or right.
     pub padding_side: Option<Side>,
+    /// The end at which tokens are cut off.
+    pub truncation_side: Side,
     /// Whether calls give segment ids.
     pub type_ids: bool,
     /// Whether calls give the attention mask.
@@ -76,6 +78,7 @@ impl Default for Defaults {
             pad_token: None,
             pad_type_id: None,
             padding_side: None,
+            truncation_side: Side::Right,
             type_ids: true,
             attention_mask: true,
         }
@@ -103,6 +106,10 @@ impl Defaults {
                 Some("left") => Some(Side::Left),
                 Some("right") => Some(Side::Right),
                 _ => None,
+            },
+            truncation_side: match text("truncation_side") {
+                Some("left") => Side::Left,
+                _ => Side::Right,
             },
             type_ids: takes("token_type_ids").unwrap_or_else(|| !UNTYPED.contains(&class)),
             attention_mask: takes("attention_mask").unwrap_or(true),

@@ -4,8 +4,8 @@ use tokenizers::utils::truncation::{
     TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
 use tokenizers::{
-    DecoderWrapper, EncodeInput, Encoding, InputSequence, NormalizerWrapper, PaddingParams,
-    PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
+    Decoder as _, DecoderWrapper, EncodeInput, Encoding, InputSequence, NormalizerWrapper,
+    PaddingParams, PostProcessor, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
 use super::limits::{self, Shape};
@@ -87,6 +87,14 @@ impl Exact {
     /// The text that ids stand for; `None` if the decoder fails. Ids that no token has are left out.
     pub(super) fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Option<String> {
         contained(|| self.tokenizer.decode(ids, skip_special_tokens))?.ok()
+    }
+
+    /// The text of tokens; `None` if the decoder fails.
+    pub(super) fn join(&self, tokens: Vec<String>) -> Option<String> {
+        contained(|| match self.tokenizer.get_decoder() {
+            Some(decoder) => decoder.decode(tokens).ok(),
+            None => Some(tokens.join(" ")),
+        })?
     }
 
     /// Appends the ids of a text, without special tokens.

@@ -102,7 +102,11 @@ impl Names {
     pub(super) fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Option<String> {
         let tokens = ids.iter().filter_map(|&id| self.token(id));
         let kept = tokens.filter(|token| !(skip_special_tokens && self.special.contains(*token)));
-        let tokens: Vec<String> = kept.map(str::to_owned).collect();
+        self.join(kept.map(str::to_owned).collect())
+    }
+
+    /// The text of tokens. `None` where the decoder fails.
+    pub(super) fn join(&self, tokens: Vec<String>) -> Option<String> {
         match &self.decoder {
             Some(decoder) => decoder.decode(tokens).ok(),
             None => Some(tokens.join(" ")),

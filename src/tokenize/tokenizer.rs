@@ -139,6 +139,12 @@ impl Tokenizer {
         self.padding_side
     }
 
+    /// The end at which tokens are cut off unless a call says otherwise.
+    #[must_use]
+    pub fn truncation_side(&self) -> Side {
+        self.defaults.truncation_side
+    }
+
     /// Special tokens that a text, or a pair, gets.
     #[must_use]
     pub fn added_tokens(&self, pair: bool) -> usize {
@@ -223,6 +229,16 @@ impl Tokenizer {
                 "the ids cannot be decoded by this tokenizer; check that tokenizer.json is whole",
             )
         })
+    }
+
+    /// The text that tokens stand for, or words made of some: what the decoder makes of them, which need not be
+    /// in the vocabulary.
+    pub fn join(&self, tokens: Vec<String>) -> Result<String> {
+        let text = match self.names() {
+            Some(names) => contained(|| names.join(tokens)).flatten(),
+            None => self.exact()?.join(tokens),
+        };
+        text.ok_or_else(|| Error::input("the tokens cannot be joined by this tokenizer's decoder"))
     }
 
     /// The texts that rows of ids stand for; in parallel if it is called in a rayon pool.

@@ -41,6 +41,15 @@ impl Tokens {
         ends.take_while(|&end| end <= position).count()
     }
 
+    /// Where each text's tokens begin.
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        self.lengths.iter().scan(0, |end, &length| {
+            let start = *end;
+            *end += length as usize;
+            Some(start)
+        })
+    }
+
     /// Adds one text.
     pub fn push(&mut self, ids: &[u32], type_ids: &[u32], truncated: bool) -> Result<()> {
         let length = u32::try_from(ids.len())

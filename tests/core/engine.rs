@@ -178,7 +178,7 @@ fn a_set_flag_stops_it() {
     let (tokens, stop) = (encode(&engine, &texts()), AtomicBool::new(true));
     assert!(matches!(engine.run(&tokens, &stop), Err(Error::Stopped)));
     let options = EncodeOptions::default();
-    assert!(matches!(engine.encode_and_run(&texts(), options, &stop), Err(Error::Stopped)));
+    assert!(matches!(engine.encode_and_run(&texts(), None, options, &stop), Err(Error::Stopped)));
     assert!(matches!(engine.tokenizer().encode(&texts()[..], options, &stop), Err(Error::Stopped)));
 }
 

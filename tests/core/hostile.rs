@@ -1,5 +1,7 @@
 //! Every architecture with a config or a tensor that lies: a typed error, and no memory taken for it.
 
+use std::fs;
+
 use legato::Error;
 use legato::backend::{Cpu, Weights};
 use legato::model;
@@ -109,6 +111,34 @@ fn sizes() {
         }
     }
     assert!(tried > 400, "{tried}");
+}
+
+/// A checkpoint of more layers, or of layers with more in them, gives other numbers than its own config's.
+#[test]
+fn layers_that_the_config_does_not_know() {
+    for folder in folders() {
+        let data = fs::read(folder.join("model.safetensors")).unwrap();
+        let mut fewer = config(&folder);
+        let field = ["num_hidden_layers", "n_layers", "n_layer"]
+            .into_iter()
+            .find(|field| fewer[*field].is_u64())
+            .unwrap();
+        let layers = fewer[field].as_u64().unwrap();
+        // ALBERT's layers share their weights: their number is free.
+        if layers > 1 && !folder.ends_with("albert") {
+            fewer[field] = (layers - 1).into();
+            fewer["layer_types"] = Value::Null;
+            let what = format!("{} with a layer fewer", folder.display());
+            refused(&what, load(&fewer, &data), &["is no part of the model"]);
+        }
+        let mut more = tensors(&folder, "model.safetensors");
+        let (name, raw) = more.iter().find(|(name, _)| name.contains(".0.")).unwrap();
+        let (name, raw) = (format!("{name}_adapter"), raw.clone());
+        more.insert(name, raw);
+        let what = format!("{} with a layer's part of its own", folder.display());
+        let found = load(&config(&folder), &serialize(&more));
+        refused(&what, found, &["is no part of the model"]);
+    }
 }
 
 #[test]

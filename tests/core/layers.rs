@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and those that it may import. Leaves are above what is built on them.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("digest", &[]),
     ("device", &["error"]),
@@ -17,11 +17,12 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("batch", &["error", "tokenize"]),
     ("format", &["error", "batch", "reference", "tokenize"]),
     ("store", &["error", "reference", "aws"]),
-    ("backend", &["error", "batch", "kernels"]),
+    ("backend", &["error", "batch", "hub", "kernels"]),
     ("model", &["error", "backend", "batch", "device", "hub"]),
     ("head", &["error", "backend", "batch", "device", "hub", "model"]),
     ("engine", &["error", "batch", "device", "head", "hub", "model", "tokenize"]),
     ("predict", &["error", "batch", "device", "engine", "head", "hub", "tokenize"]),
+    ("quantize", &["error", "backend", "head", "hub", "model"]),
     (
         "python",
         &[
@@ -35,8 +36,10 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "format",
             "store",
             "head",
+            "kernels",
             "engine",
             "predict",
+            "quantize",
             "python",
         ],
     ),

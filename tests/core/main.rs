@@ -14,5 +14,6 @@ mod layers;
 mod local;
 mod models;
 mod parity;
+mod quantized;
 mod refusals;
 mod stores;

@@ -176,7 +176,9 @@ fn sentence_transformers_modules() {
         // "/config.json" would be what joins this path and the name of the file.
         (module(pooling, ""), "a Pooling module without a folder"),
         (module(pooling, "2_Pooling"), "it has no 2_Pooling/config.json"),
-        (module("sentence_transformers.models.Dense", "2_Dense"), "module of type Dense"),
+        (module("sentence_transformers.models.Dense", "2_Dense"), "it has no 2_Dense/config.json"),
+        (module("sentence_transformers.models.Dense", ""), "a Dense module without a folder"),
+        (module("sentence_transformers.models.LSTM", "2_LSTM"), "module of type LSTM"),
         (json!([{"path": ""}]), "a module without a type"),
         (json!({}), "is not a list of modules"),
         (json!([5]), "a module without a type"),
@@ -185,17 +187,10 @@ fn sentence_transformers_modules() {
     }
     let config = "1_Pooling/config.json";
     for (pooling, said) in [
-        (json!({"pooling_mode": "weightedmean"}), "pooling 'weightedmean' is not supported"),
-        (
-            json!({"pooling_mode_mean_sqrt_len_tokens": true}),
-            "pooling 'mean_sqrt_len_tokens' is not",
-        ),
-        (
-            json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}),
-            "2 pooling modes",
-        ),
-        (json!({}), "0 pooling modes"),
-        (json!([]), "0 pooling modes"),
+        (json!({"pooling_mode": "median"}), "pooling 'median' is not supported"),
+        (json!({"pooling_mode": ["cls", "median"]}), "pooling 'median' is not supported"),
+        (json!({"pooling_mode_median": true}), "pooling_mode_median, which is not supported"),
+        (json!([]), "is no JSON object"),
     ] {
         refused(&Tiny::new().with(config, pooling.to_string()), said);
     }
@@ -205,12 +200,15 @@ fn sentence_transformers_modules() {
         (json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}), "cls"),
         (json!({"pooling_mode_max_tokens": true}), "max"),
         (json!({"pooling_mode_lasttoken": true}), "lasttoken"),
+        (json!({"pooling_mode": ["max", "cls"]}), "max+cls"),
+        (json!({"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true}), "cls+mean"),
+        (json!({}), "mean"),
     ] {
         let engine = Tiny::new().with(config, pooling.to_string()).engine();
-        assert_eq!((engine.pooling().name(), engine.normalize()), (name, true));
+        assert_eq!((engine.pooling().name().as_str(), engine.normalize()), (name, true));
     }
     let plain = Tiny::new().without("modules.json").engine();
-    assert_eq!((plain.pooling().name(), plain.normalize()), ("mean", false));
+    assert_eq!((plain.pooling().name().as_str(), plain.normalize()), ("mean", false));
 }
 
 #[test]
@@ -218,7 +216,7 @@ fn options() {
     let load = |device: &str, dtype: &str, pooling: Option<&str>| {
         let (device, dtype) = (device.to_owned(), dtype.to_owned());
         let pooling = pooling.map(str::to_owned);
-        Tiny::new().load(&EngineOptions { device, dtype, pooling, normalize: None })
+        Tiny::new().load(&EngineOptions { device, dtype, pooling, ..EngineOptions::default() })
     };
     for device in ["", "CPU", "cpu:1", "cuda:x", "cuda:-1", "tpu", "cuda:99"] {
         let error = load(device, "float32", None).unwrap_err();
@@ -267,14 +265,12 @@ fn a_file_that_changes_is_noticed() {
 #[test]
 fn what_would_change_the_vectors_is_refused_by_name() {
     for (file, content, said) in [
-        ("sentence_bert_config.json", json!({"do_lower_case": true}), "do_lower_case"),
         ("sentence_bert_config.json", json!({"max_seq_length": "100"}), "whole number of tokens"),
         ("sentence_bert_config.json", json!({"max_seq_length": 0}), "whole number of tokens"),
         ("sentence_bert_config.json", json!([]), "is no JSON object"),
-        ("tokenizer_config.json", json!({"truncation_side": "left"}), "truncation_side"),
         (
             "config_sentence_transformers.json",
-            json!({"default_prompt_name": "query", "prompts": {"query": "q: "}}),
+            json!({"default_prompt_name": "search", "prompts": {"query": "q: "}}),
             "default_prompt_name",
         ),
     ] {

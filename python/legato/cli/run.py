@@ -6,6 +6,7 @@ The state machine is the one that is deployed; the store is a folder unless told
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,14 +56,17 @@ def main(arguments: argparse.Namespace) -> int:
         )
     sys.stdout.write("\n" + report(workflow, run))
     if arguments.text is not None:
-        _show_vector(run)
+        _show(run)
     if queries:
         _answer(workflow, run, queries)
     return 0 if run.status == "complete" else INCOMPLETE
 
 
-def _show_vector(run: Run) -> None:
-    vectors = run.results().vectors
+def _show(run: Run) -> None:
+    results = run.results()
+    vectors = results.vectors
+    for answer in results.answers:
+        sys.stdout.write(f"answer    {json.dumps(answer, ensure_ascii=False)}\n")
     if len(vectors):
         numbers = ", ".join(f"{number:.4f}" for number in vectors[0][:6])
         sys.stdout.write(f"vector    [{numbers}, ...] ({vectors.shape[1]} numbers)\n")
@@ -80,6 +84,9 @@ def _queries(workflow: Workflow, arguments: argparse.Namespace) -> Sequence[str]
         if not query.strip():
             msg = "a query is empty; give --query a text"
             raise InputError(msg)
+    if given and workflow.task != "feature-extraction":
+        msg = f"{workflow.task} has no vectors to search; leave --query out"
+        raise InputError(msg)
     return given or (() if arguments.text is not None else workflow.queries)
 
 

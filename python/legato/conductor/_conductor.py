@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
+from legato.conductor._aside import Aside
 from legato.conductor._clock import Clock, SystemClock
-from legato.conductor._execution import Execution, execute, execution_context
+from legato.conductor._execution import Execution, Outcome, execute, execution_context
 from legato.conductor._frame import Action, Engine, Frame, Handler, ObjectStore
-from legato.conductor._history import Listener, Recorder
+from legato.conductor._history import HistoryEvent, Listener, Recorder
 from legato.conductor._map import run_map
 from legato.conductor._model import Machine, Map, Task
 from legato.conductor._parse import parse_machine
@@ -23,6 +24,8 @@ from legato.conductor._substitute import substitute
 from legato.conductor._task import run_task
 from legato.conductor._timestamp import format_timestamp
 from legato.errors import InputError, WorkflowError
+
+T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES: Final = 1_048_576
 
@@ -118,16 +121,20 @@ class Conductor:
         recorder = Recorder(self._listener, lambda: format_timestamp(self._clock.time()))
         started = format_timestamp(self._clock.time())
         region = Region()
-        try:
-            outcome = execute(
-                self._frame(recorder, region, name, data, started), self._machine, data
-            )
-        except BaseException:
-            region.settle(STOP_GRACE_S)
-            raise
-        finally:
-            region.stop()
-            history = recorder.close()
+        frame = self._frame(recorder, region, name, data, started)
+
+        def whole() -> tuple[Outcome, tuple[HistoryEvent, ...]]:
+            try:
+                outcome = execute(frame, self._machine, data)
+            except BaseException:
+                region.settle(STOP_GRACE_S)
+                raise
+            finally:
+                region.stop()
+                history = recorder.close()
+            return outcome, history
+
+        outcome, history = _interruptible(whole, region)
         failure = outcome.failure
         return Execution(
             name=name,
@@ -173,6 +180,20 @@ class Conductor:
                 if bucket is not None and bucket not in self._buckets:
                     msg = f"state {state.name}: no store is bound to bucket {shown(bucket)}"
                     raise WorkflowError(msg)
+
+
+def _interruptible(work: Callable[[], T], region: Region) -> T:
+    """Return what `work` returns; a KeyboardInterrupt stops its region, and waits for its end."""
+    running = Aside(work)
+    try:
+        running.start()
+        return running.result()
+    except KeyboardInterrupt:
+        stopping = Aside(lambda: region.settle(STOP_GRACE_S))
+        stopping.start()
+        stopping.wait()
+        running.wait(STOP_GRACE_S)
+        raise
 
 
 def _work(machine: Machine) -> Iterator[Task | Map]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextvars import copy_context
@@ -25,6 +26,7 @@ class Region:
 
     def __init__(self, parent: Region | None = None) -> None:
         self.stopped = threading.Event()
+        self._stopped_at = math.inf
         self._lock = threading.Lock()
         self._wakers: set[threading.Event] = set()
         self._threads: set[threading.Thread] = set()
@@ -35,13 +37,17 @@ class Region:
 
     def stop(self) -> None:
         """Let no state start any more, and wake everything that waits."""
+        self._stop(time.monotonic())
+
+    def _stop(self, now: float) -> None:
         with self._lock:
+            self._stopped_at = min(self._stopped_at, now)
             self.stopped.set()
             wakers, inner = list(self._wakers), list(self._inner)
         for waker in wakers:
             waker.set()
         for region in inner:
-            region.stop()
+            region._stop(now)  # noqa: SLF001 - of the same class
 
     def check(self) -> None:
         """Raise Stopped where the region has been stopped."""
@@ -98,11 +104,12 @@ class Region:
         """Stop, then wait a short time for what still runs.
 
         Args:
-            grace_s: The longest wait in all, in seconds. A function that takes longer is left to
-                its thread, which dies with the process.
+            grace_s: The longest wait, in seconds, from when it was first stopped: regions in each
+                other share it. A function that takes longer is left to its thread, which dies with
+                the process.
         """
         self.stop()
-        deadline = time.monotonic() + grace_s
+        deadline = self._stopped_at + grace_s
         for thread in self._running():
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -116,6 +123,7 @@ class Region:
         with self._lock:
             self._inner.add(region)
             if self.stopped.is_set():
+                region._stopped_at = self._stopped_at
                 region.stopped.set()
 
     def _running(self) -> list[threading.Thread]:

@@ -76,6 +76,19 @@ def read_shard(task: Task, shard: Ref) -> tuple[list[str], list[str]]:
         raise InputError(msg) from None
 
 
+def read_answers(task: Task, answers: Ref) -> list[Any]:
+    """Return what Inference wrote of a task that gives no vectors, one value a record.
+
+    Raises:
+        InputError: The object is no such file.
+    """
+    try:
+        return [json.loads(line) for line in task.get(answers).splitlines()]
+    except ValueError:
+        msg = f"{answers.uri} has no JSON lines; send what Inference returned"
+        raise InputError(msg) from None
+
+
 def read_vectors(task: Task, vectors: Ref) -> NDArray[np.float32]:
     """Return the vectors that Inference wrote, float32 (n, H).
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import legato._native as native
-from legato._native import Engine, ModelFiles, Tokenizer
+from legato._native import Engine, ModelFiles, Tokenizer, Tokens
 from legato.errors import SettingsError
-from legato.pipeline import check_revision
+from legato.pipeline import check_revision, task_class
 from legato.settings import Settings
+
+VECTORS: Final = "feature-extraction"
+"""The task whose results are vectors; those of all others are JSON values."""
 
 _lock = threading.Lock()
 _files: dict[str, ModelFiles] = {}
@@ -22,9 +26,11 @@ class EngineKey(NamedTuple):
     revision: str
     device: str
     dtype: str
+    task: str = VECTORS
 
 
 _engines: dict[EngineKey, Engine] = {}
+_heads: dict[EngineKey, Any] = {}
 
 
 def model_files(settings: Settings) -> ModelFiles:
@@ -65,6 +71,55 @@ def engine(settings: Settings) -> Engine:
             native.set_num_threads(settings.num_threads)
             _engines[key] = Engine(files, device=settings.device, dtype=settings.dtype)
         return _engines[key]
+
+
+def head(settings: Settings) -> Any:
+    """Return the model with the head of the settings' task, loaded on first use."""
+    files = model_files(settings)
+    key = EngineKey(files.digest, settings.device, settings.dtype, settings.task)
+    with _lock:
+        if key not in _heads:
+            native.set_num_threads(settings.num_threads)
+            made = task_class(settings.task)(files, device=settings.device, dtype=settings.dtype)
+            _heads[key] = made
+        return _heads[key]
+
+
+def prompt(settings: Settings) -> str:
+    """Return what is put before texts of which vectors are made: the model's default prompt."""
+    files = model_files(settings)
+    name = files.default_prompt_name
+    return files.prompts[name] if name is not None and settings.task == VECTORS else ""
+
+
+def encode(settings: Settings, texts: Sequence[str], length: int | None) -> Tokens:
+    """Encode texts as the settings' task takes them.
+
+    Raises:
+        InputError: A parameter of the task is wrong.
+    """
+    if settings.task == VECTORS:
+        before = prompt(settings)
+        texts = [before + text for text in texts] if before else texts
+        return tokenizer(settings).encode(texts, max_length=length)
+    encoded: Tokens = task_class(settings.task).tokens(
+        tokenizer(settings), texts, length, **of_texts(settings).get("parameters", {})
+    )
+    return encoded
+
+
+def of_texts(settings: Settings) -> dict[str, Any]:
+    """Return what besides tokenizer and limit decides how texts become tokens, by name.
+
+    Nothing where a tokenizer alone decides: such tokens serve several tasks.
+    """
+    if settings.task == VECTORS:
+        before = prompt(settings)
+        return {"prompt": before} if before else {}
+    if settings.task == "text-classification":
+        # All that it may be told is of scores.
+        return {}
+    return {"task": settings.task, "parameters": dict(settings.parameters)}
 
 
 def max_length(settings: Settings, files: ModelFiles) -> int | None:

@@ -1,13 +1,15 @@
-"""Inference: tokens to vectors."""
+"""Inference: tokens to vectors, or to what another task answers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import legato._native as native
-from legato._events import TENSORS
-from legato._native import Tokens
+from legato._events import JSONL, TENSORS
+from legato._native import Ref, Tokens
+from legato._scope import Folder
 from legato.stages import _models
 from legato.stages._events import VECTORS, ref_of
 from legato.step import Task, step
@@ -15,35 +17,56 @@ from legato.step import Task, step
 
 @step(name="inference", reads=["preprocessing"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    """Run the model over the tokens of a shard; row i of the output is text i of the tokens.
+    """Run the model over the tokens of a shard; row i of the output is record i of the shard.
+
+    Returns:
+        ``vectors`` of feature-extraction; of any other task ``answers``, JSON lines of what
+        ``legato.pipeline`` gives for each text.
 
     Raises:
-        InputError: The tokens are of another tokenizer than the model's.
+        InputError: The tokens are of another tokenizer than the model's, or a parameter of the task
+            is wrong.
     """
     tokens = ref_of(event, "tokens")
-    files = _models.model_files(task.settings)
-    folder = task.scope.folder(
-        inputs=[tokens],
-        parameters={
-            "task": task.settings.task,
-            "model": files.digest,
-            "dtype": task.settings.dtype,
-            "pooling": files.pooling,
-            "normalize": files.normalize,
-        },
-    )
-    vectors = folder.find("vectors.safetensors")
-    cached = vectors is not None
-    if vectors is None:
+    files, settings = _models.model_files(task.settings), task.settings
+    parameters: dict[str, Any] = {
+        "task": settings.task,
+        "model": files.digest,
+        "dtype": settings.dtype,
+    }
+    of_vectors = settings.task == _models.VECTORS
+    if of_vectors:
+        parameters |= {"pooling": files.pooling, "normalize": files.normalize}
+    else:
+        parameters |= {"parameters": dict(settings.parameters)}
+    folder = task.scope.folder(inputs=[tokens], parameters=parameters)
+    kind, name = ("vectors", "vectors.safetensors") if of_vectors else ("answers", "answers.jsonl")
+    output = folder.find(name)
+    cached = output is not None
+    if output is None:
         encoded = Tokens.from_bytes(task.get(tokens))
-        rows = _models.engine(task.settings).run(encoded)
-        vectors = folder.commit(
-            "vectors.safetensors",
-            native.write_safetensors({VECTORS: rows}, metadata={"model": files.digest}),
-            media_type=TENSORS,
-            records=len(rows),
-            dtype=str(rows.dtype),
-            shape=list(rows.shape),
-        )
-    task.count(records_in=tokens.records or 0, out=vectors.records or 0, cached=cached)
-    return {"vectors": vectors}
+        write = _vectors if of_vectors else _answers
+        output = write(task, folder, name, encoded)
+    task.count(records_in=tokens.records or 0, out=output.records or 0, cached=cached)
+    return {kind: output}
+
+
+def _vectors(task: Task, folder: Folder, name: str, encoded: Tokens) -> Ref:
+    engine = _models.engine(task.settings)
+    before = engine.prompt_tokens(_models.prompt(task.settings))
+    rows = engine.run(encoded, prompt_tokens=before)
+    model = _models.model_files(task.settings).digest
+    return folder.commit(
+        name,
+        native.write_safetensors({VECTORS: rows}, metadata={"model": model}),
+        media_type=TENSORS,
+        records=len(rows),
+        dtype=str(rows.dtype),
+        shape=list(rows.shape),
+    )
+
+
+def _answers(task: Task, folder: Folder, name: str, encoded: Tokens) -> Ref:
+    answers = _models.head(task.settings).answers(encoded, **task.settings.parameters)
+    lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    return folder.commit(name, lines.encode(), media_type=JSONL, records=len(answers))

@@ -13,24 +13,36 @@ from legato.step import Task, step
 
 @step(name="preprocessing", reads=["ingestion"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
-    """Tokenize a shard; row i of the output is record i of the shard."""
+    """Tokenize a shard; row i of the output is record i of the shard.
+
+    A task that reads each text with several others, as zero-shot-classification does, makes as many
+    rows of each.
+
+    Raises:
+        InputError: A parameter of the task is wrong.
+    """
     shard = ref_of(event, "shard", "ref")
     files = _models.model_files(task.settings)
     length = _models.max_length(task.settings, files)
     folder = task.scope.folder(
         inputs=[shard],
-        parameters={"tokenizer": files.tokenizer_digest, "max_length": length},
+        parameters={
+            "tokenizer": files.tokenizer_digest,
+            "max_length": length,
+            **_models.of_texts(task.settings),
+        },
     )
     tokens = folder.find("tokens.safetensors")
     cached = tokens is not None
     if tokens is None:
         _, texts = read_shard(task, shard)
-        encoded = _models.tokenizer(task.settings).encode(texts, max_length=length)
+        encoded = _models.encode(task.settings, texts, length)
         tokens = folder.commit(
             "tokens.safetensors",
             encoded.to_bytes(),
             media_type=TOKENS,
-            records=len(encoded),
+            # Rows of tokens: a task may make several of a text.
+            records=len(texts),
         )
     task.count(records_in=shard.records or 0, out=tokens.records or 0, cached=cached)
     return {"tokens": tokens}

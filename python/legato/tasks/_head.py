@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,11 +20,24 @@ Pair: TypeAlias = Mapping[str, str]
 LOG = logging.getLogger("legato")
 
 
-class Head:
-    """What the tasks share.
+class Counted:
+    """Counts the texts that calls have cut to the model's limit; each such call logs how many."""
 
-    `truncated` counts the texts that calls have cut to the model's limit; each call that cuts logs
-    how many.
+    def __init__(self) -> None:
+        """Begin at none."""
+        self.truncated = 0
+
+    def count(self, truncated: int) -> None:
+        """Count texts that were cut."""
+        if truncated:
+            self.truncated += truncated
+            LOG.info("%d texts were cut to the model's limit", truncated)
+
+
+class Head(Counted):
+    """What the tasks with a head of their own share.
+
+    `truncated` counts the texts that calls have cut to the model's limit.
     """
 
     def __init__(
@@ -36,10 +49,10 @@ class Head:
             ModelError: The files are no model that legato runs, or have no head for the task.
             DeviceError: The device or dtype is not available.
         """
+        super().__init__()
         self.engine = TaskEngine(files, task, device=device, dtype=dtype)
         self.tokenizer = self.engine.tokenizer
         self.config: dict[str, Any] = files.read_json("config.json") or {}
-        self.truncated = 0
 
     def labels(self) -> list[str]:
         """Return the label of each logit, as the config names them.
@@ -74,11 +87,40 @@ class Head:
         self.count(tokens.truncated)
         return tokens
 
-    def count(self, truncated: int) -> None:
-        """Count texts that were cut."""
-        if truncated:
-            self.truncated += truncated
-            LOG.info("%d texts were cut to the model's limit", truncated)
+
+def listed(inputs: Any, what: str = "inputs") -> tuple[list[Any], bool]:
+    """Return what a call was given as a list, and whether it was one text alone.
+
+    Args:
+        inputs: A text, a dict, or a sequence, an array, a series or an iterator of them.
+        what: What the caller calls them, for the message.
+
+    Raises:
+        InputError: It is nothing that has an order and one dimension.
+    """
+    if isinstance(inputs, (str, Mapping)):
+        return [inputs], True
+    one_dimension = getattr(inputs, "ndim", 1) == 1
+    ordered = hasattr(inputs, "ndim") or isinstance(inputs, (Sequence, Iterator))
+    if not (one_dimension and ordered) or isinstance(inputs, (bytes, bytearray, memoryview)):
+        kind = type(inputs).__name__
+        msg = f"{what} must be a str, or a list, a series or an iterator of them, not {kind}"
+        raise InputError(msg)
+    return list(inputs), False
+
+
+def texts_of(inputs: Any, what: str = "inputs") -> tuple[list[str], bool]:
+    """Return texts as :func:`listed` does.
+
+    Raises:
+        InputError: Something is no text.
+    """
+    texts, single = listed(inputs, what)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            msg = f"{what}: {index} must be a str, not {type(text).__name__}"
+            raise InputError(msg)
+    return texts, single
 
 
 def pairs_of(inputs: Sequence[str | Pair]) -> tuple[list[str], list[str] | None]:

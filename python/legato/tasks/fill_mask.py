@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from legato._native import ModelFiles
 from legato.errors import InputError, ModelError
-from legato.tasks._head import Head, check_top_k, descending, softmax
+from legato.tasks._head import LOG, Head, check_top_k, descending, softmax, texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class FillMask(Head):
 
     def __call__(
         self,
-        inputs: str | Sequence[str],
+        inputs: str | Iterable[str],
         *,
         top_k: int = 5,
         targets: str | Sequence[str] | None = None,
@@ -51,7 +51,8 @@ class FillMask(Head):
         Args:
             inputs: One text or a sequence of them, each with one `mask_token` or more.
             top_k: How many words to return for a gap.
-            targets: Words to choose from, each a token of the vocabulary; None for all of it.
+            targets: Words to choose from; None for the whole vocabulary. As in transformers, a word
+                that is no token of it stands for its first token, and a warning says so.
             truncation: Cut a text that is too long; without it, it is refused.
             max_length: Tokens that a text is cut to; None takes the model's own limit.
 
@@ -61,15 +62,16 @@ class FillMask(Head):
             of one text answers as that text does.
 
         Raises:
-            InputError: A text has no gap, a target is no token, or an argument is out of range.
+            InputError: A text has no gap, there is no target, or an argument is out of range.
 
         Example:
-            >>> fill(f"a fine {fill.mask_token}.", top_k=1)[0]["token_str"]  # doctest: +SKIP
-            'day'
+            >>> best = fill(f"a fine {fill.mask_token} here", top_k=1)[0]
+            >>> list(best)
+            ['score', 'token', 'token_str', 'sequence']
         """
         check_top_k(top_k)
         among = None if targets is None else self._targets(targets)
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts, _ = texts_of(inputs)
         if not texts:
             return []
         tokens = self.encode(texts, truncation=truncation, max_length=max_length)
@@ -120,11 +122,20 @@ class FillMask(Head):
         return results
 
     def _targets(self, targets: str | Sequence[str]) -> NDArray[np.intp]:
-        names = [targets] if isinstance(targets, str) else list(targets)
-        found = [self.tokenizer.token_to_id(name) for name in names]
-        missing = [index for index, token in enumerate(found) if token is None]
-        if missing or not found:
-            which = f"target {missing[0]}" if missing else "an empty list of targets"
-            msg = f"{which} is no token of the vocabulary; give whole tokens of the tokenizer"
+        names, _ = texts_of(targets, "targets")
+        found = []
+        for index, name in enumerate(names):
+            token = self.tokenizer.token_to_id(name)
+            if token is None:
+                parts = self.tokenizer.encode(name, add_special_tokens=False, truncation=False)
+                first = parts.input_ids[:1].tolist()
+                token = first[0] if first else None
+                # Not which one: a target may be of a user's text.
+                what = "is left out" if token is None else "its first token stands for it"
+                LOG.warning("target %d is no token of the vocabulary; %s", index, what)
+            found.append(token)
+        tokens = list(dict.fromkeys(token for token in found if token is not None))
+        if not tokens:
+            msg = "no target is a token of the vocabulary; give whole tokens of the tokenizer"
             raise InputError(msg)
-        return np.array(list(dict.fromkeys(found)), dtype=np.intp)
+        return np.array(tokens, dtype=np.intp)

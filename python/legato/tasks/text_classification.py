@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from legato._native import ModelFiles
+from legato._native import ModelFiles, Tokenizer, Tokens
 from legato.errors import InputError
-from legato.tasks._head import Head, Pair, check_top_k, descending, pairs_of, sigmoid, softmax
+from legato.tasks._head import (
+    Head,
+    Pair,
+    check_top_k,
+    descending,
+    listed,
+    pairs_of,
+    sigmoid,
+    softmax,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +35,7 @@ class TextClassification(Head):
 
     def __call__(
         self,
-        inputs: str | Pair | Sequence[str | Pair],
+        inputs: str | Pair | Iterable[str | Pair],
         *,
         top_k: int | Literal[""] | None = "",
         function_to_apply: Function | None = None,
@@ -53,21 +62,37 @@ class TextClassification(Head):
             InputError: Something is no text or pair, or an argument is out of range.
 
         Example:
-            >>> classify("a fine day")  # doctest: +SKIP
-            [{'label': 'POSITIVE', 'score': 0.98}]
+            >>> len(classify("a fine day"))
+            1
+            >>> [list(one) for one in classify("a fine day", top_k=2)]
+            [['label', 'score'], ['label', 'score']]
         """
-        plain = top_k == ""
+        given, single = listed(inputs)
+        texts, pairs = pairs_of(given)
+        tokens = self.encode(texts, pairs, truncation=truncation, max_length=max_length)
+        results = self.answers(tokens, top_k=top_k, function_to_apply=function_to_apply)
+        # A single text without top_k: in a list, as transformers has it.
+        alone = single and not (top_k == "" and isinstance(inputs, str))
+        return results[0] if alone else results
+
+    @staticmethod
+    def tokens(tokenizer: Tokenizer, texts: Sequence[str], max_length: int | None) -> Tokens:
+        """Encode texts, cut to `max_length`: the first half of a call, which needs no weights."""
+        return tokenizer.encode(texts, max_length=max_length)
+
+    def answers(
+        self,
+        tokens: Tokens,
+        *,
+        top_k: int | Literal[""] | None = "",
+        function_to_apply: Function | None = None,
+    ) -> list[Any]:
+        """Score the labels of encoded texts: the second half of a call, with a result a text."""
         count = 1 if top_k == "" else top_k
         check_top_k(count)
-        single = isinstance(inputs, (str, Mapping))
-        texts, pairs = pairs_of([inputs] if single else inputs)  # type: ignore[arg-type,list-item]
-        tokens = self.encode(texts, pairs, truncation=truncation, max_length=max_length)
         scores = self._apply(self.engine.run(tokens), function_to_apply)
         results = [self._ranked(row, count) for row in scores]
-        if not plain:
-            return results[0] if single else results
-        best = [labels[0] for labels in results]
-        return best[0] if isinstance(inputs, Mapping) else best
+        return [labels[0] for labels in results] if top_k == "" else results
 
     def _ranked(self, scores: NDArray[np.float32], top_k: int | None) -> list[dict[str, Any]]:
         order = descending(scores, top_k)

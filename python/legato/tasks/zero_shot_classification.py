@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from legato._native import ModelFiles
+from legato._native import ModelFiles, Tokenizer, Tokens
 from legato.errors import InputError, ModelError
-from legato.tasks._head import Head, descending, softmax
+from legato.tasks._head import Head, descending, softmax, texts_of
 
 
 class ZeroShotClassification(Head):
@@ -31,7 +31,7 @@ class ZeroShotClassification(Head):
 
     def __call__(  # noqa: PLR0913 - transformers' own
         self,
-        sequences: str | Sequence[str],
+        sequences: str | Iterable[str],
         candidate_labels: str | Sequence[str],
         *,
         hypothesis_template: str = "This example is {}.",
@@ -60,36 +60,80 @@ class ZeroShotClassification(Head):
             InputError: There are no texts or labels, or the template has no place for one.
 
         Example:
-            >>> judge("I cannot log in", ["account", "weather"])["labels"][0]  # doctest: +SKIP
-            'account'
+            >>> sorted(judge("I cannot log in", ["account", "weather"])["labels"])
+            ['account', 'weather']
         """
-        texts = [sequences] if isinstance(sequences, str) else list(sequences)
-        labels = candidate_labels
-        if isinstance(labels, str):
-            labels = [label.strip() for label in labels.split(",") if label.strip()]
-        if not texts or not labels:
-            msg = "there must be at least one text and one label"
+        texts, single = texts_of(sequences, "sequences")
+        if not texts:
+            msg = "there must be at least one text"
             raise InputError(msg)
+        limit = self.engine.max_length
+        tokens = self.tokens(
+            self.tokenizer,
+            texts,
+            limit if max_length is None else min(max_length, limit),
+            candidate_labels=candidate_labels,
+            hypothesis_template=hypothesis_template,
+            truncation=truncation,
+        )
+        self.count(tokens.truncated)
+        found = self.answers(tokens, candidate_labels=candidate_labels, multi_label=multi_label)
+        results = [{"sequence": text, **scores} for text, scores in zip(texts, found, strict=True)]
+        return results[0] if single else results
+
+    @staticmethod
+    def tokens(  # noqa: PLR0913 - as the call
+        tokenizer: Tokenizer,
+        texts: Sequence[str],
+        max_length: int | None,
+        *,
+        candidate_labels: str | Sequence[str],
+        hypothesis_template: str = "This example is {}.",
+        truncation: bool = True,
+        **_: Any,
+    ) -> Tokens:
+        """Encode each text with each hypothesis: the first half of a call."""
+        labels = _labels(candidate_labels)
         hypotheses = [_fill(hypothesis_template, label) for label in labels]
-        tokens = self.encode(
+        return tokenizer.encode(
             [text for text in texts for _ in labels],
-            hypotheses * len(texts),
+            pairs=hypotheses * len(texts),
             truncation="only_first" if truncation else False,
             max_length=max_length,
         )
-        logits = self.engine.run(tokens).reshape(len(texts), len(labels), -1)
+
+    def answers(
+        self,
+        tokens: Tokens,
+        *,
+        candidate_labels: str | Sequence[str],
+        multi_label: bool = False,
+        **_: Any,
+    ) -> list[Any]:
+        """Score the labels of encoded texts: the second half of a call, without the texts."""
+        labels = _labels(candidate_labels)
+        logits = self.engine.run(tokens).reshape(-1, len(labels), self.engine.width)
         if multi_label or len(labels) == 1:
             # Contradiction is the other end of the labels, as models of entailment have them.
             contradiction = -1 if self._entailment == 0 else 0
             scores = softmax(logits[..., [contradiction, self._entailment]])[..., 1]
         else:
             scores = softmax(np.ascontiguousarray(logits[..., self._entailment]))
-        results = []
-        for text, row in zip(texts, scores, strict=True):
-            order = descending(row)
-            names = [labels[i] for i in order]
-            results.append({"sequence": text, "labels": names, "scores": row[order].tolist()})
-        return results[0] if isinstance(sequences, str) else results
+        orders = [descending(row) for row in scores]
+        return [
+            {"labels": [labels[i] for i in order], "scores": row[order].tolist()}
+            for row, order in zip(scores, orders, strict=True)
+        ]
+
+
+def _labels(given: str | Sequence[str]) -> list[str]:
+    if isinstance(given, str):
+        given = [label.strip() for label in given.split(",") if label.strip()]
+    labels, _ = texts_of(given, "candidate_labels")
+    if not labels:
+        msg = "there must be at least one label in candidate_labels"
+        raise InputError(msg)
+    return labels
 
 
 def _fill(template: str, label: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from legato.errors import WorkflowError
@@ -12,7 +13,15 @@ from legato.errors import WorkflowError
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
 
-TASKS: Final = ("feature-extraction",)
+PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "feature-extraction": (),
+    "text-classification": ("top_k", "function_to_apply"),
+    "zero-shot-classification": ("candidate_labels", "hypothesis_template", "multi_label"),
+    "text-ranking": ("query", "activation_fn"),
+}
+"""Arguments of each task's call that a workflow may fix."""
+
+REQUIRED: Final = ("candidate_labels", "query")
 DTYPES: Final = ("float32", "float16", "bfloat16", "int8")
 
 MAX_FLEET: Final = 10_000
@@ -35,7 +44,7 @@ def check_workflow(workflow: Workflow) -> None:
         WorkflowError: A value is wrong; the message names the field, the value and what is allowed.
     """
     _match("name", workflow.name, _NAME, "1 to 80 letters, digits, '-' or '_'")
-    _one_of("task", workflow.task, TASKS)
+    _one_of("task", workflow.task, tuple(PARAMETERS))
     _path("model", workflow.model)
     if workflow.dataset is not None and not callable(workflow.dataset):
         _path("dataset", workflow.dataset)
@@ -55,7 +64,26 @@ def check_workflow(workflow: Workflow) -> None:
     if workflow.text_field == workflow.id_field:
         raise _error("id_field", workflow.id_field, "another field than text_field")
     _percentage("tolerated_failure_percentage", workflow.tolerated_failure_percentage)
+    _parameters(workflow.task, workflow.parameters)
     _queries(workflow.queries)
+    if workflow.queries and workflow.task != "feature-extraction":
+        msg = f"queries are for feature-extraction; {workflow.task} has no vectors to search"
+        raise WorkflowError(msg)
+
+
+def _parameters(task: str, value: object) -> None:
+    # Not quoted in messages: a query is the user's text.
+    known = PARAMETERS[task]
+    if not isinstance(value, Mapping) or any(name not in known for name in value):
+        allowed = f"a dict with {', '.join(known)}" if known else f"empty with {task}"
+        raise WorkflowError(f"parameters must be {allowed}")
+    for name in known:
+        if name in REQUIRED and not value.get(name):
+            raise WorkflowError(f"{task} needs parameters={{{name!r}: ...}}")
+    try:
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        raise WorkflowError("parameters must have values that JSON has, in UTF-8") from None
 
 
 def _error(field: str, value: object, allowed: str) -> WorkflowError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,8 @@ def compile_environment(
     }
     if workflow.max_length is not None:
         variables["LEGATO_MAX_LENGTH"] = str(workflow.max_length)
+    if workflow.parameters:
+        variables["LEGATO_PARAMETERS"] = json.dumps(dict(workflow.parameters), sort_keys=True)
     total = sum(len(name) + _size(name, value) for name, value in variables.items())
     if total > MAX_ENVIRONMENT_BYTES:
         msg = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from legato.workflow._check import check_workflow
@@ -20,7 +20,8 @@ class Workflow:
 
     Args:
         name: 1 to 80 letters, digits, ``-`` or ``_``; the state machine's name.
-        task: What the model does; ``feature-extraction``.
+        task: What the model does: ``feature-extraction``, ``text-classification``,
+            ``zero-shot-classification`` or ``text-ranking``.
         model: The model's folder.
         model_revision: The model's commit or version, where the folder does not say.
         dataset: The input file, or a callable that makes it and returns its path. The callable is
@@ -34,6 +35,10 @@ class Workflow:
         dtype: ``float32``, ``float16``, ``bfloat16`` or ``int8``.
         text_field: The field of a record that holds its text.
         id_field: The field of a record that holds its id.
+        parameters: Arguments of the task's call: of text-classification `top_k` and
+            `function_to_apply`; of zero-shot-classification `candidate_labels`, which it needs,
+            `hypothesis_template` and `multi_label`; of text-ranking `query`, which it needs and
+            each text is scored against, and `activation_fn`.
         tolerated_failure_percentage: How many percent of the shards may fail, 0 to 100.
         queries: Example queries that are answered after a run.
 
@@ -55,6 +60,7 @@ class Workflow:
     dtype: str = "float32"
     text_field: str = "text"
     id_field: str = "id"
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     tolerated_failure_percentage: float = 0
     queries: Sequence[str] = ()
 
@@ -62,6 +68,7 @@ class Workflow:
         """Check every value."""
         check_workflow(self)
         object.__setattr__(self, "queries", tuple(self.queries))
+        object.__setattr__(self, "parameters", dict(self.parameters))
 
     def document(self) -> dict[str, Any]:
         """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""

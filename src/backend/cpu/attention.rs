@@ -1,8 +1,9 @@
 use std::sync::PoisonError;
 
-use super::ops::{Cpu, Table};
+use super::ops::Cpu;
 use super::pass::{Pass, Rows};
 use super::share;
+use super::table::Table;
 use crate::backend::seam::{Attention, Relative};
 use crate::error::Result;
 use crate::kernels::cpu::{self, RowsMut};

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::PoisonError;
 
 use super::pass::{Pass, Rows};
@@ -7,7 +8,6 @@ use crate::error::Result;
 use crate::kernels::cpu::{self, Epilogue, Isa, PANEL, PackedF32, PackedI8};
 
 /// A linear layer.
-#[derive(Debug)]
 pub struct Linear {
     weight: Weight,
     /// Zeros where the checkpoint has none.
@@ -17,10 +17,20 @@ pub struct Linear {
 }
 
 /// A linear layer's numbers.
-#[derive(Debug)]
 enum Weight {
     F32(PackedF32),
     Int8(PackedI8),
+}
+
+/// Its shape: a model's numbers are nothing to print.
+impl fmt::Debug for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (inputs, kept) = match &self.weight {
+            Weight::F32(weight) => (weight.inputs(), "float32"),
+            Weight::Int8(weight) => (weight.inputs(), "int8"),
+        };
+        write!(f, "Linear({inputs} to {}, {kept}, bias: {})", self.output, self.has_bias)
+    }
 }
 
 impl Linear {
@@ -31,9 +41,15 @@ impl Linear {
             layer.bias.as_ref().map_or_else(|| vec![0.0; layer.output], |bias| bias.to_vec());
         let &Dense { input, output, .. } = layer;
         let weight = if int8 {
-            Weight::Int8(PackedI8::quantize(&layer.weight, output, input)?)
+            let mut weight = PackedI8::zeros(output, input)?;
+            layer
+                .weight
+                .int8(input, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
+            Weight::Int8(weight)
         } else {
-            Weight::F32(PackedF32::pack(&layer.weight, output, input)?)
+            let mut weight = PackedF32::zeros(output, input)?;
+            layer.weight.floats(&mut |first, rows| weight.fill(first, rows))?;
+            Weight::F32(weight)
         };
         Ok(Self { weight, bias, has_bias, output: layer.output })
     }

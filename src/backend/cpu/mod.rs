@@ -5,6 +5,7 @@ mod linear;
 mod ops;
 mod pass;
 mod share;
+mod table;
 #[cfg(test)]
 mod tests;
 mod workspace;

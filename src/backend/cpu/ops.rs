@@ -1,37 +1,38 @@
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::linear::Linear;
 use super::pass::{Pass, Rows};
+use super::table::Table;
 use super::workspace::Workspace;
 use crate::backend::seam::{Attention, Backend, Dense, Lookup, NormWeights, Relative};
+use crate::backend::tensor::Tensor;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::kernels::cpu::{self, Epilogue};
 use crate::kernels::{Activation, NormKind, plain};
 
 /// A CPU: plain buffers that are used again, weights packed at load. Activations are in float32.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Cpu {
     int8: bool,
     /// One for each batch that was computed at a time.
     pub(super) workspaces: Mutex<Vec<Arc<Workspace>>>,
 }
 
-/// Rows of constants.
-#[derive(Debug)]
-pub struct Table {
-    pub(super) values: Vec<f32>,
-    pub(super) width: usize,
-}
-
 /// A norm.
-#[derive(Debug)]
 pub struct Norm {
     kind: NormKind,
     gain: Vec<f32>,
     bias: Option<Vec<f32>>,
     eps: f32,
+}
+
+impl fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cpu").field("int8", &self.int8).finish_non_exhaustive()
+    }
 }
 
 impl Cpu {
@@ -40,6 +41,13 @@ impl Cpu {
     #[must_use]
     pub fn int8() -> Self {
         Self { int8: true, ..Self::default() }
+    }
+}
+
+/// Its shape: a model's numbers are nothing to print.
+impl fmt::Debug for Norm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Norm({:?}, {}, bias: {})", self.kind, self.gain.len(), self.bias.is_some())
     }
 }
 
@@ -64,8 +72,16 @@ impl Backend for Cpu {
         Linear::pack(layer, self.int8)
     }
 
+    fn pack_exact(&self, layer: &Dense<'_>) -> Result<Linear> {
+        Linear::pack(layer, false)
+    }
+
     fn table(&self, values: Cow<'_, [f32]>, width: usize) -> Result<Table> {
-        Ok(Table { values: values.into_owned(), width })
+        Ok(Table::floats(values.into_owned(), width))
+    }
+
+    fn lookup_table(&self, rows: &Tensor<'_>, width: usize) -> Result<Table> {
+        Table::load(rows, width, self.int8)
     }
 
     fn norm_of(&self, weights: NormWeights<'_>) -> Result<Norm> {
@@ -82,7 +98,7 @@ impl Backend for Cpu {
         let width = lookups.first().map_or(0, |lookup| lookup.table.width);
         let mut x = pass.rows(pass.batch.ids.len(), width);
         for (i, Lookup { table, ids, offset }) in lookups.iter().enumerate() {
-            plain::gather_add(&table.values, width, ids, *offset as usize, i == 0, &mut x.data);
+            table.gather_add(ids, *offset as usize, i == 0, &mut x.data);
         }
         if let Some(norm) = norm {
             cpu::norm_in_place(norm.view(), x.view_mut()?)?;

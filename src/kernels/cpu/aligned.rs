@@ -1,5 +1,7 @@
 //! Numbers that start at a cache line.
 
+use std::fmt;
+
 use crate::error::{Error, Result};
 
 #[derive(Debug, Clone, Copy)]
@@ -7,9 +9,16 @@ use crate::error::{Error, Result};
 struct Line<T: Copy, const N: usize>([T; N]);
 
 /// Numbers of type `T`, `N` of which fill a cache line.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Aligned<T: Copy, const N: usize> {
     lines: Vec<Line<T, N>>,
+}
+
+/// How many there are: a model's numbers are nothing to print.
+impl<T: Copy, const N: usize> fmt::Debug for Aligned<T, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} numbers]", self.lines.len() * N)
+    }
 }
 
 impl<T: Copy + Default, const N: usize> Aligned<T, N> {

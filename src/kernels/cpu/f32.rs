@@ -32,17 +32,40 @@ pub struct PackedF32 {
 impl PackedF32 {
     /// Packs a weight (outputs, inputs), row-major, as checkpoints store it.
     pub fn pack(weight: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
-        if outputs.checked_mul(inputs) != Some(weight.len()) || weight.is_empty() {
+        if outputs.checked_mul(inputs) != Some(weight.len()) {
             return Err(Error::internal(format!(
                 "{} numbers for a weight of {outputs} x {inputs}",
                 weight.len()
             )));
         }
+        let mut this = Self::zeros(outputs, inputs)?;
+        this.fill(0, weight)?;
+        Ok(this)
+    }
+
+    /// A weight (outputs, inputs) of zeros, for [`PackedF32::fill`].
+    pub fn zeros(outputs: usize, inputs: usize) -> Result<Self> {
+        if outputs == 0 || inputs == 0 {
+            return Err(Error::internal(format!("a weight of {outputs} x {inputs}")));
+        }
         let len = outputs.checked_next_multiple_of(16).and_then(|n| n.checked_mul(inputs));
         let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
-        let mut this = Self { panels: Aligned::zeros(len)?, outputs, inputs };
-        Isa::best().run(Pack { weight, to: &mut this });
-        Ok(this)
+        Ok(Self { panels: Aligned::zeros(len)?, outputs, inputs })
+    }
+
+    /// Takes the weights of some outputs, (outputs, inputs), from output `first` on.
+    pub fn fill(&mut self, first: usize, weight: &[f32]) -> Result<()> {
+        let end = first.checked_add(weight.len() / self.inputs);
+        if !weight.len().is_multiple_of(self.inputs) || end.is_none_or(|end| end > self.outputs) {
+            return Err(Error::internal(format!(
+                "{} numbers from output {first} on of a weight of {} x {}",
+                weight.len(),
+                self.outputs,
+                self.inputs
+            )));
+        }
+        Isa::best().run(Pack { first, weight, to: self });
+        Ok(())
     }
 
     pub fn outputs(&self) -> usize {
@@ -72,6 +95,7 @@ impl PackedF32 {
 }
 
 struct Pack<'a> {
+    first: usize,
     weight: &'a [f32],
     to: &'a mut PackedF32,
 }
@@ -81,28 +105,32 @@ impl Work for Pack<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let (outputs, inputs) = (self.to.outputs, self.to.inputs);
-        let whole = inputs - inputs % 8;
-        for first in (0..outputs).step_by(PANEL) {
+        let inputs = self.to.inputs;
+        let (whole, mut output, mut rest) = (inputs - inputs % 8, self.first, self.weight);
+        while !rest.is_empty() {
+            let left = output % PANEL;
+            let first = output - left;
             let width = self.to.panel_width(first);
-            let columns = (outputs - first).min(PANEL);
+            let columns = (PANEL - left).min(rest.len() / inputs);
             let squares = columns - columns % 8;
-            let weights = &self.weight[first * inputs..][..columns * inputs];
+            let (weights, after) = rest.split_at(columns * inputs);
             let panel = &mut self.to.panels[first * inputs..][..width * inputs];
             for column in (0..squares).step_by(8) {
                 for input in (0..whole).step_by(8) {
                     let from = weights[column * inputs + input..].as_ptr();
-                    let to = panel[input * width + column..].as_mut_ptr();
-                    // SAFETY: both hold eight rows of eight numbers from here on.
+                    let to = panel[input * width + left + column..].as_mut_ptr();
+                    // SAFETY: both hold eight rows of eight numbers from here on: `left + columns` is at most
+                    // the panel's width.
                     unsafe { L::transpose(from, inputs, to, width) };
                 }
             }
             for (column, weights) in weights.chunks_exact(inputs).enumerate() {
                 let done = if column < squares { whole } else { 0 };
                 for (input, w) in weights.iter().enumerate().skip(done) {
-                    panel[input * width + column] = *w;
+                    panel[input * width + left + column] = *w;
                 }
             }
+            (output, rest) = (output + columns, after);
         }
     }
 }
@@ -291,6 +319,11 @@ pub(super) mod tests {
             let weight = wave(outputs * inputs, -seed);
             let packed = PackedF32::pack(&weight, outputs, inputs).unwrap();
             prop_assert_eq!(&packed.unpack(), &weight);
+            let mut parts = PackedF32::zeros(outputs, inputs).unwrap();
+            let (above, below) = weight.split_at(between.min(outputs) * inputs);
+            parts.fill(between.min(outputs), below).unwrap();
+            parts.fill(0, above).unwrap();
+            prop_assert_eq!(&*parts.panels, &*packed.panels);
             let (bias, residual) = (wave(outputs, 1.0), wave(rows * outputs, 2.0));
             let epilogue = match kind {
                 0 => Epilogue::None,
@@ -344,7 +377,11 @@ pub(super) mod tests {
     fn what_does_not_fit_is_refused() {
         assert!(PackedF32::pack(&[0.0; 6], 2, 2).is_err());
         assert!(PackedF32::pack(&[], 0, 2).is_err());
-        assert!(PackedF32::pack(&[], usize::MAX, usize::MAX).is_err());
+        assert!(PackedF32::zeros(usize::MAX, usize::MAX).is_err());
+        let mut parts = PackedF32::zeros(3, 2).unwrap();
+        assert!(parts.fill(2, &[0.0; 4]).is_err());
+        assert!(parts.fill(0, &[0.0; 3]).is_err());
+        assert!(parts.fill(usize::MAX, &[0.0; 2]).is_err());
         let packed = PackedF32::pack(&[1.0; 200], 100, 2).unwrap();
         let (x, mut out) = ([1.0; 4], [0.0; 200]);
         let run = |x: Rows, epilogue: &Epilogue, first, width, out: &mut [f32]| {

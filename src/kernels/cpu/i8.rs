@@ -33,7 +33,7 @@ impl PackedI8 {
         check(weight.len(), outputs, inputs)?;
         let mut numbers = vec![0i8; weight.len()];
         let mut scales = vec![0.0f32; outputs];
-        Isa::best().run(Quantize { weight, inputs, numbers: &mut numbers, scales: &mut scales })?;
+        quantize_rows(weight, &mut numbers, &mut scales)?;
         Self::pack(&numbers, &scales, outputs, inputs)
     }
 
@@ -41,23 +41,51 @@ impl PackedI8 {
     /// [`PackedI8::scales`] give them.
     pub fn pack(numbers: &[i8], scales: &[f32], outputs: usize, inputs: usize) -> Result<Self> {
         check(numbers.len(), outputs, inputs)?;
-        if scales.len() != outputs || scales.iter().any(|s| !s.is_finite()) {
-            return Err(Error::input(format!("not {outputs} finite scales")));
+        if scales.len() != outputs {
+            return Err(Error::input(format!("{} scales for {outputs} outputs", scales.len())));
         }
-        let columns = outputs.next_multiple_of(16);
-        let panels = Aligned::zeros(columns * inputs.next_multiple_of(GROUP))?;
-        let (scales, mut sums) = (scales.to_vec(), Vec::with_capacity(outputs));
-        for numbers in numbers.chunks_exact(inputs) {
-            sums.push(numbers.iter().map(|&n| i32::from(n)).sum());
+        let mut this = Self::zeros(outputs, inputs)?;
+        this.fill(0, numbers, scales)?;
+        Ok(this)
+    }
+
+    /// A weight (outputs, inputs) of zeros, for [`PackedI8::fill`].
+    pub fn zeros(outputs: usize, inputs: usize) -> Result<Self> {
+        check(outputs.saturating_mul(inputs), outputs, inputs)?;
+        let columns = outputs.checked_next_multiple_of(16);
+        let len = columns.and_then(|columns| columns.checked_mul(inputs.next_multiple_of(GROUP)));
+        let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
+        let panels = Aligned::zeros(len)?;
+        Ok(Self { panels, scales: vec![0.0; outputs], sums: vec![0; outputs], outputs, inputs })
+    }
+
+    /// Takes the numbers of some outputs, (outputs, inputs), and their scales, from output `first` on.
+    pub fn fill(&mut self, first: usize, numbers: &[i8], scales: &[f32]) -> Result<()> {
+        let end = first.checked_add(scales.len());
+        if end.is_none_or(|end| end > self.outputs) || numbers.len() != scales.len() * self.inputs {
+            return Err(Error::internal(format!(
+                "{} numbers and {} scales from output {first} on of a weight of {} x {}",
+                numbers.len(),
+                scales.len(),
+                self.outputs,
+                self.inputs
+            )));
         }
-        let mut this = Self { panels, scales, sums, outputs, inputs };
-        for (output, numbers) in numbers.chunks_exact(inputs).enumerate() {
-            for (input, &number) in numbers.iter().enumerate() {
-                let at = this.at(output, input);
-                this.panels[at] = number;
+        if scales.iter().any(|scale| !scale.is_finite()) {
+            return Err(Error::input("a scale is not finite"));
+        }
+        let outputs = numbers.chunks_exact(self.inputs).zip(scales);
+        for (output, (numbers, &scale)) in (first..).zip(outputs) {
+            self.scales[output] = scale;
+            self.sums[output] = numbers.iter().map(|&n| i32::from(n)).sum();
+            let step = self.panel_width(output - output % PANEL) * GROUP;
+            let start = self.at(output, 0);
+            let groups = self.panels[start..].chunks_mut(step).zip(numbers.chunks(GROUP));
+            for (group, numbers) in groups {
+                group[..numbers.len()].copy_from_slice(numbers);
             }
         }
-        Ok(this)
+        Ok(())
     }
 
     /// The quantized weight, (outputs, inputs).
@@ -108,6 +136,20 @@ fn check(len: usize, outputs: usize, inputs: usize) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Quantizes rows of `weight`, as many as there are `scales`: each to numbers from -127 to 127 and a scale.
+pub fn quantize_rows(weight: &[f32], numbers: &mut [i8], scales: &mut [f32]) -> Result<()> {
+    let inputs = weight.len() / scales.len().max(1);
+    if weight.len() != numbers.len() || weight.len() != inputs * scales.len() || inputs == 0 {
+        return Err(Error::internal(format!(
+            "{} weights to {} numbers and {} scales",
+            weight.len(),
+            numbers.len(),
+            scales.len()
+        )));
+    }
+    Isa::best().run(Quantize { weight, inputs, numbers, scales })
 }
 
 struct Quantize<'a> {
@@ -300,7 +342,11 @@ mod tests {
             let data = wave(rows * inputs, seed);
             let weight = wave(outputs * inputs, -seed);
             let packed = PackedI8::quantize(&weight, outputs, inputs).unwrap();
-            let again = PackedI8::pack(&packed.numbers(), packed.scales(), outputs, inputs).unwrap();
+            let (numbers, split) = (packed.numbers(), skipped.min(outputs));
+            let mut again = PackedI8::zeros(outputs, inputs).unwrap();
+            again.fill(split, &numbers[split * inputs..], &packed.scales()[split..]).unwrap();
+            again.fill(0, &numbers[..split * inputs], &packed.scales()[..split]).unwrap();
+            prop_assert_eq!((&*again.panels, &again.sums), (&*packed.panels, &packed.sums));
             let bias = wave(outputs, 1.0);
             let epilogue = Epilogue::Activation(&bias, Activation::Gelu);
             let mut x = Quantized::new();
@@ -375,6 +421,12 @@ mod tests {
         assert!(PackedI8::quantize(&[1.0; 3], 1, 2).is_err());
         assert!(PackedI8::quantize(&vec![1.0; 70_000], 1, 70_000).is_err());
         assert!(PackedI8::pack(&[1; 2], &[f32::NAN], 1, 2).is_err());
+        assert!(PackedI8::pack(&[1; 2], &[1.0, 1.0], 1, 2).is_err());
+        assert!(PackedI8::zeros(usize::MAX, 4).is_err());
+        let mut parts = PackedI8::zeros(3, 2).unwrap();
+        assert!(parts.fill(2, &[0; 4], &[1.0; 2]).is_err());
+        assert!(parts.fill(0, &[0; 3], &[1.0; 2]).is_err());
+        assert!(quantize_rows(&[1.0; 4], &mut [0; 4], &mut [0.0; 3]).is_err());
         assert_eq!(PackedI8::quantize(&[0.0; 4], 2, 2).unwrap().numbers(), [0; 4]);
     }
 }

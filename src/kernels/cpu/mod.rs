@@ -35,7 +35,7 @@ pub use attention::{Attention, Workspace};
 pub use elementwise::{gated, gated_on, rotate, rotate_on};
 pub use epilogue::Epilogue;
 pub use f32::{PANEL, PackedF32, matmul, matmul_columns};
-pub use i8::{PackedI8, matmul_i8, matmul_i8_columns};
+pub use i8::{PackedI8, matmul_i8, matmul_i8_columns, quantize_rows};
 pub use isa::Isa;
 pub use norm::{
     Norm, add_norm, embed_norm, embed_norm_on, norm, norm_in_place, norm_in_place_on, norm_on,

@@ -10,6 +10,7 @@ mod compose;
 #[cfg(test)]
 mod differential;
 mod family;
+mod pairs;
 mod pieces;
 mod sentencepiece;
 mod split;
