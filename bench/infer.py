@@ -51,7 +51,7 @@ class Amount(NamedTuple):
 
 FULL: Final = Amount(10, 0.08, 1000, 3, 7)
 FULL_BASE: Final = Amount(5, 0.0, 64, 3, 0)
-QUICK: Final = Amount(4, 0.0, 200, 1, 3)
+QUICK: Final = Amount(4, 0.0, 160, 2, 3)
 QUICK_BASE: Final = Amount(1, 0.0, 16, 1, 0)
 TRAINED: Final = 3000
 QUICK_TRAINED: Final = 1000

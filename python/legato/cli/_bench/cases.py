@@ -112,11 +112,11 @@ def tune(worker: Worker, texts: Sequence[str]) -> None:
         return
     took = {
         size: worker.ask(
-            "time", texts=list(texts), batch=size, warm=0, least=1, seconds=0, alone=False
+            "time", texts=list(texts), batch=size, warm=0, least=2, seconds=0, alone=False
         )
         for size in SIZES
     }
-    worker.batch = min(took, key=lambda size: took[size]["took_s"][0])
+    worker.batch = min(took, key=lambda size: min(took[size]["took_s"]))
 
 
 def _timing(worker: Worker, texts: list[str], *, warm: int, least: int, seconds: float) -> Timing:
