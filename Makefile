@@ -53,6 +53,10 @@ bench: $(VENV)/.installed $(VENV)/.model ## Measure size, import time and the de
 bench-tokenize: $(VENV)/.bench ## Compare tokenization with its peers, and write it into BENCHMARKS.md (about half an hour)
 	$(BIN)/python bench/tokenize.py --output BENCHMARKS.md
 
+.PHONY: bench-infer
+bench-infer: $(VENV)/.bench-infer $(VENV)/.model ## Compare inference with its peers, and write it into BENCHMARKS.md (about 25 minutes; QUICK=--quick)
+	$(BIN)/python bench/infer.py $(QUICK) --output BENCHMARKS.md
+
 .PHONY: materials
 materials: $(VENV)/bin/python ## Fetch the tokenizer files and texts of the corpus tests, the fuzzer and the benchmark
 	$(BIN)/python -m bench._materials
@@ -94,6 +98,12 @@ $(VENV)/.dev: $(VENV)/.installed $(VENV)/.model
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[bench]"
+	touch $@
+
+# embed-anything names an older onnxruntime than the newest, which is the peer.
+$(VENV)/.bench-infer: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[bench-infer]"
+	$(BIN)/python -m pip install --quiet --no-deps embed-anything==0.7.1
 	touch $@
 
 # Its declared dependencies would bring torch.

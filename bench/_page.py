@@ -7,8 +7,9 @@ import platform
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
+
+import legato
 
 
 def machine() -> str:
@@ -24,7 +25,7 @@ def machine() -> str:
     return (
         f"{today}, {model}, {cores} processors, load {os.getloadavg()[0]:.1f} at the start, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"legato {version('legato')}."
+        f"legato {legato.__version__}."
     )
 
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import legato
-from legato.cli import quantize, run, synth
+from legato.cli import bench, quantize, run, synth
 from legato.errors import LegatoError
 
-VERBS = (quantize, run, synth)
+VERBS = (quantize, run, synth, bench)
 
 FAILED = 1
 INTERRUPTED = 130

@@ -1,0 +1,1 @@
+"""Measure engines beside each other: a process for each, in turn, on the same texts."""
