@@ -1,36 +1,52 @@
 use std::mem::MaybeUninit;
 
-/// Asks the system at once for the pages of room that is about to be filled, and for large ones where there is
+/// Where pages are larger, the system refuses what is not at their bounds.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 4096;
+/// Less is taken from memory that the process has already, as a rule.
+const WORTH: usize = 256 << 10;
+/// Several huge pages, so that those at the ends do not matter.
+const MUCH: usize = 16 << 20;
+
+/// Asks the system at once for the pages of room that is about to be filled, and for huge ones where there is
 /// much of it: to fault page by page costs more than to fill them. Only advice: where it is not taken, pages come
 /// one by one, as ever.
 pub fn prepare<T>(room: &mut [MaybeUninit<T>]) {
+    let bytes = size_of_val(room);
+    if bytes >= MUCH {
+        ask_for_huge_pages(room);
+    }
+    if bytes >= WORTH {
+        populate(room);
+    }
+}
+
+/// Advises to back memory with huge pages: each is found with one look-up instead of 512, and read ahead as a whole.
+pub(super) fn ask_for_huge_pages<T>(memory: &mut [T]) {
     #[cfg(target_os = "linux")]
-    advise(room.as_mut_ptr().cast(), size_of_val(room));
+    advise(memory, libc::MADV_HUGEPAGE);
     #[cfg(not(target_os = "linux"))]
-    let _ = room;
+    let _ = memory;
+}
+
+/// Advises to give the pages of memory at once.
+pub(super) fn populate<T>(memory: &mut [T]) {
+    #[cfg(target_os = "linux")]
+    advise(memory, libc::MADV_POPULATE_WRITE);
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
 }
 
 #[cfg(target_os = "linux")]
-fn advise(start: *mut u8, bytes: usize) {
-    /// Where pages are larger, the system refuses what is not at their bounds.
-    const PAGE: usize = 4096;
-    /// Less is taken from memory that the process has already, as a rule.
-    const WORTH: usize = 256 << 10;
-    /// Several large pages, so that those at the ends do not matter.
-    const MUCH: usize = 16 << 20;
-    if bytes < WORTH {
+fn advise<T>(memory: &mut [T], advice: libc::c_int) {
+    let (start, bytes) = (memory.as_mut_ptr().cast::<u8>(), size_of_val(memory));
+    let before = start.addr().wrapping_neg() % PAGE;
+    if bytes < before + PAGE {
         return;
     }
-    let before = start.addr().wrapping_neg() % PAGE;
     let len = (bytes - before) / PAGE * PAGE;
-    let first = start.wrapping_add(before).cast();
     // SAFETY: the pages lie inside of memory that the caller alone has, and neither advice changes what they hold.
-    unsafe {
-        if bytes >= MUCH {
-            libc::madvise(first, len, libc::MADV_HUGEPAGE);
-        }
-        libc::madvise(first, len, libc::MADV_POPULATE_WRITE);
-    }
+    unsafe { libc::madvise(start.wrapping_add(before).cast(), len, advice) };
 }
 
 #[cfg(test)]

@@ -29,17 +29,18 @@ pub(super) enum Weight {
 impl Weight {
     /// Packs `rows` (outputs, inputs), in eight bits or in float32.
     pub(super) fn pack(
+        arena: &cpu::Arena,
         rows: &Matrix<'_>,
         outputs: usize,
         inputs: usize,
         int8: bool,
     ) -> Result<Self> {
         if int8 {
-            let mut weight = PackedI8::zeros(outputs, inputs)?;
+            let mut weight = PackedI8::zeros(arena, outputs, inputs)?;
             rows.int8(inputs, &mut |first, rows, scales| weight.fill(first, rows, scales))?;
             return Ok(Self::Int8(Arc::new(weight)));
         }
-        let mut weight = PackedF32::zeros(outputs, inputs)?;
+        let mut weight = PackedF32::zeros(arena, outputs, inputs)?;
         rows.floats(&mut |first, rows| weight.fill(first, rows))?;
         Ok(Self::F32(Arc::new(weight)))
     }

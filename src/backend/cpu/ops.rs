@@ -23,6 +23,8 @@ pub(super) const BESIDES: usize = 8;
 #[derive(Default)]
 pub struct Cpu {
     int8: bool,
+    /// Where weights lie.
+    arena: cpu::Arena,
     /// One for each batch that was computed at a time.
     pub(super) workspaces: Mutex<Vec<Arc<Workspace>>>,
     /// A tensor that is looked up and multiplied with, and once it is packed, its numbers.
@@ -100,7 +102,7 @@ impl Backend for Cpu {
     fn pack(&self, layer: &Dense<'_>) -> Result<Linear> {
         let weight = match self.packed(layer.weight.name()) {
             Some(weight) => weight,
-            None => Weight::pack(&layer.weight, layer.output, layer.input, self.int8)?,
+            None => Weight::pack(&self.arena, &layer.weight, layer.output, layer.input, self.int8)?,
         };
         Ok(Linear::new(layer, weight))
     }
@@ -110,7 +112,7 @@ impl Backend for Cpu {
     }
 
     fn pack_exact(&self, layer: &Dense<'_>) -> Result<Linear> {
-        let weight = Weight::pack(&layer.weight, layer.output, layer.input, false)?;
+        let weight = Weight::pack(&self.arena, &layer.weight, layer.output, layer.input, false)?;
         Ok(Linear::new(layer, weight))
     }
 
@@ -125,7 +127,8 @@ impl Backend for Cpu {
             return Table::load(rows, width, self.int8);
         }
         let matrix = Matrix::Tensors(vec![rows.clone()]);
-        let weight = Weight::pack(&matrix, rows.len() / width.max(1), width, self.int8)?;
+        let weight =
+            Weight::pack(&self.arena, &matrix, rows.len() / width.max(1), width, self.int8)?;
         *self.shared() =
             Some(Shared { name: rows.name().to_owned(), weight: Some(weight.clone()) });
         Ok(Table::packed(weight, width))

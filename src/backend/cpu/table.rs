@@ -156,7 +156,14 @@ mod tests {
         let halves: Vec<u8> = plain.values.iter().flat_map(bf16).collect();
         let mut widened = vec![0.0; rows * width];
         Half::BF16.widen(&halves, &mut widened);
-        let packed = Weight::pack(&Matrix::from(plain.values.clone()), rows, width, false).unwrap();
+        let packed = Weight::pack(
+            &cpu::Arena::default(),
+            &Matrix::from(plain.values.clone()),
+            rows,
+            width,
+            false,
+        )
+        .unwrap();
         let kept = |short| Table { values: Vec::new(), width, short: Some(short) };
         let half = kept(Short::Half { kind: Half::BF16, numbers: halves });
         let int8 = kept(Short::Int8 { numbers, scales });

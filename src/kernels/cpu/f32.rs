@@ -1,6 +1,7 @@
 //! Products with a matrix that is packed once.
 
 use super::aligned::Aligned;
+use super::arena::Arena;
 use super::epilogue::Epilogue;
 use super::isa::{Isa, Work};
 use super::lanes::Lanes;
@@ -22,7 +23,7 @@ const ASKED_ROWS: usize = 4;
 
 /// A weight (outputs, inputs), transposed and laid out in the order in which products read it: panels of
 /// [`PANEL`] columns (the last one narrower, its width a multiple of 16), each (inputs, columns), row-major.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedF32 {
     panels: Aligned<f32, 16>,
     outputs: usize,
@@ -38,19 +39,19 @@ impl PackedF32 {
                 weight.len()
             )));
         }
-        let mut this = Self::zeros(outputs, inputs)?;
+        let mut this = Self::zeros(&Arena::default(), outputs, inputs)?;
         this.fill(0, weight)?;
         Ok(this)
     }
 
-    /// A weight (outputs, inputs) of zeros, for [`PackedF32::fill`].
-    pub fn zeros(outputs: usize, inputs: usize) -> Result<Self> {
+    /// A weight (outputs, inputs) of zeros in the arena of its model, for [`PackedF32::fill`].
+    pub fn zeros(arena: &Arena, outputs: usize, inputs: usize) -> Result<Self> {
         if outputs == 0 || inputs == 0 {
             return Err(Error::internal(format!("a weight of {outputs} x {inputs}")));
         }
         let len = outputs.checked_next_multiple_of(16).and_then(|n| n.checked_mul(inputs));
         let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
-        Ok(Self { panels: Aligned::zeros(len)?, outputs, inputs })
+        Ok(Self { panels: Aligned::zeros_in(arena, len)?, outputs, inputs })
     }
 
     /// Takes the weights of some outputs, (outputs, inputs), from output `first` on.
@@ -329,7 +330,7 @@ pub(super) mod tests {
             let weight = wave(outputs * inputs, -seed);
             let packed = PackedF32::pack(&weight, outputs, inputs).unwrap();
             prop_assert_eq!(&packed.unpack(), &weight);
-            let mut parts = PackedF32::zeros(outputs, inputs).unwrap();
+            let mut parts = PackedF32::zeros(&Arena::default(), outputs, inputs).unwrap();
             let (above, below) = weight.split_at(between.min(outputs) * inputs);
             parts.fill(between.min(outputs), below).unwrap();
             parts.fill(0, above).unwrap();
@@ -387,8 +388,8 @@ pub(super) mod tests {
     fn what_does_not_fit_is_refused() {
         assert!(PackedF32::pack(&[0.0; 6], 2, 2).is_err());
         assert!(PackedF32::pack(&[], 0, 2).is_err());
-        assert!(PackedF32::zeros(usize::MAX, usize::MAX).is_err());
-        let mut parts = PackedF32::zeros(3, 2).unwrap();
+        assert!(PackedF32::zeros(&Arena::default(), usize::MAX, usize::MAX).is_err());
+        let mut parts = PackedF32::zeros(&Arena::default(), 3, 2).unwrap();
         assert!(parts.fill(2, &[0.0; 4]).is_err());
         assert!(parts.fill(0, &[0.0; 3]).is_err());
         assert!(parts.fill(usize::MAX, &[0.0; 2]).is_err());

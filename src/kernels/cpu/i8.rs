@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::function::{Activation, Function, WithFunction};
 use super::aligned::Aligned;
+use super::arena::Arena;
 use super::epilogue::{Epilogue, LANES};
 use super::f32::{PANEL, check_columns};
 use super::isa::{Isa, Work};
@@ -19,7 +20,7 @@ const MOST_INPUTS: usize = 65_536;
 /// A weight (outputs, inputs) in eight bits, symmetric with a scale for each output, in panels of [`PANEL`]
 /// columns (the last one narrower, its width a multiple of 16), each (inputs / 4, columns, 4): what one
 /// dot-product instruction takes lies together.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PackedI8 {
     panels: Aligned<i8, 64>,
     /// (outputs,): a weight is its number here times this.
@@ -47,18 +48,18 @@ impl PackedI8 {
         if scales.len() != outputs {
             return Err(Error::input(format!("{} scales for {outputs} outputs", scales.len())));
         }
-        let mut this = Self::zeros(outputs, inputs)?;
+        let mut this = Self::zeros(&Arena::default(), outputs, inputs)?;
         this.fill(0, numbers, scales)?;
         Ok(this)
     }
 
-    /// A weight (outputs, inputs) of zeros, for [`PackedI8::fill`].
-    pub fn zeros(outputs: usize, inputs: usize) -> Result<Self> {
+    /// A weight (outputs, inputs) of zeros in the arena of its model, for [`PackedI8::fill`].
+    pub fn zeros(arena: &Arena, outputs: usize, inputs: usize) -> Result<Self> {
         check(outputs.saturating_mul(inputs), outputs, inputs)?;
         let columns = outputs.checked_next_multiple_of(16);
         let len = columns.and_then(|columns| columns.checked_mul(inputs.next_multiple_of(GROUP)));
         let len = len.ok_or_else(|| Error::input("a weight is too large for this machine"))?;
-        let panels = Aligned::zeros(len)?;
+        let panels = Aligned::zeros_in(arena, len)?;
         Ok(Self { panels, scales: vec![0.0; outputs], sums: vec![0; outputs], outputs, inputs })
     }
 
@@ -399,7 +400,7 @@ mod tests {
             let weight = wave(outputs * inputs, -seed);
             let packed = PackedI8::quantize(&weight, outputs, inputs).unwrap();
             let (numbers, split) = (packed.numbers(), skipped.min(outputs));
-            let mut again = PackedI8::zeros(outputs, inputs).unwrap();
+            let mut again = PackedI8::zeros(&Arena::default(), outputs, inputs).unwrap();
             again.fill(split, &numbers[split * inputs..], &packed.scales()[split..]).unwrap();
             again.fill(0, &numbers[..split * inputs], &packed.scales()[..split]).unwrap();
             let mut row = vec![0.0; inputs];
@@ -486,8 +487,8 @@ mod tests {
         assert!(PackedI8::quantize(&vec![1.0; 70_000], 1, 70_000).is_err());
         assert!(PackedI8::pack(&[1; 2], &[f32::NAN], 1, 2).is_err());
         assert!(PackedI8::pack(&[1; 2], &[1.0, 1.0], 1, 2).is_err());
-        assert!(PackedI8::zeros(usize::MAX, 4).is_err());
-        let mut parts = PackedI8::zeros(3, 2).unwrap();
+        assert!(PackedI8::zeros(&Arena::default(), usize::MAX, 4).is_err());
+        let mut parts = PackedI8::zeros(&Arena::default(), 3, 2).unwrap();
         assert!(parts.fill(2, &[0; 4], &[1.0; 2]).is_err());
         assert!(parts.fill(0, &[0; 3], &[1.0; 2]).is_err());
         assert!(quantize_rows(&[1.0; 4], &mut [0; 4], &mut [0.0; 3]).is_err());

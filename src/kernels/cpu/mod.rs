@@ -10,6 +10,7 @@
 //! Shapes that do not fit are defects of the caller: typed errors, found before anything is written.
 
 mod aligned;
+mod arena;
 mod attention;
 mod elementwise;
 mod epilogue;
@@ -31,6 +32,7 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_i8;
 
+pub use arena::Arena;
 pub use attention::{Attention, Relative, Workspace};
 pub use elementwise::{gated, gated_on, rotate, rotate_on};
 pub use epilogue::Epilogue;

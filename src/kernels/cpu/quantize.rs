@@ -10,7 +10,7 @@ use crate::error::Result;
 /// Quantized once, it can be multiplied with several weights. The same on each instruction set.
 ///
 /// Keep it: after its first use at the largest size it takes no more memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Quantized {
     numbers: Aligned<u8, 64>,
     scales: Vec<(f32, i32)>,

@@ -36,7 +36,7 @@ pub struct Attention<'a> {
 }
 
 /// Memory of [`Attention::run`]. Keep one for each thread: it grows to the longest text and stays.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Workspace {
     numbers: Aligned<f32, 16>,
 }
