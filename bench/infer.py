@@ -49,7 +49,7 @@ class Amount(NamedTuple):
     starts: int
 
 
-FULL: Final = Amount(10, 0.08, 1000, 3, 7)
+FULL: Final = Amount(6, 0.05, 1000, 2, 7)
 FULL_BASE: Final = Amount(5, 0.0, 64, 3, 0)
 QUICK: Final = Amount(4, 0.0, 160, 2, 3)
 QUICK_BASE: Final = Amount(1, 0.0, 16, 1, 0)
