@@ -352,14 +352,17 @@ impl WithFunction for Finish<'_, '_> {
                     x[i] = function.of(sum * (scales[i] * scale) + bias[i]);
                 }
             }
-            let out = &mut of.out.row(row)[column..][..used];
             if let Some(residual) = residual {
                 let residual = &residual.row(row)[first..][..used];
-                for ((y, x), r) in out.iter_mut().zip(&x).zip(residual) {
-                    *y = x + r;
+                for (x, r) in x.iter_mut().zip(residual) {
+                    *x += r;
                 }
-            } else {
-                out.copy_from_slice(&x[..used]);
+            }
+            let out = &mut of.out.row(row)[column..][..used];
+            match out.first_chunk_mut::<PANEL>() {
+                // Of a width that is known, it is a few stores and no call.
+                Some(out) => *out = x,
+                None => out.copy_from_slice(&x[..used]),
             }
         }
     }
