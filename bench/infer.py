@@ -52,7 +52,7 @@ class Amount(NamedTuple):
 FULL: Final = Amount(6, 0.05, 1000, 2, 7)
 FULL_BASE: Final = Amount(5, 0.0, 64, 3, 0)
 QUICK: Final = Amount(4, 0.0, 160, 2, 3)
-QUICK_BASE: Final = Amount(1, 0.0, 16, 1, 0)
+QUICK_BASE: Final = Amount(3, 0.0, 16, 2, 0)
 TRAINED: Final = 3000
 QUICK_TRAINED: Final = 1000
 
