@@ -59,6 +59,16 @@ def test_table_has_every_engine_or_says_why_not(
     assert all(float(cell) > 0 for cell in cells[1:])
 
 
+def test_eight_bits_alone_have_no_cosine(
+    tiny_bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--dtype", "int8", "--threads", "1", "--rounds", "1")
+    status, out, _ = run(capsys, str(tiny_bert), *given)
+    (row,) = [line for line in out.splitlines() if line.startswith("| legato int8")]
+    assert status == 0
+    assert row.strip("| ").rpartition(" | ")[2] == "-"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
