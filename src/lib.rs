@@ -12,6 +12,7 @@
 //! to the next state. [`hub`] hands out a model's files, verified. Each heavy dependency has one home,
 //! and nothing imports `python`, the only module that knows pyo3.
 
+pub mod aws;
 pub mod backend;
 pub mod batch;
 pub mod device;
@@ -24,6 +25,7 @@ pub mod hub;
 pub mod kernels;
 pub mod model;
 pub mod predict;
+mod process;
 #[cfg(feature = "python")]
 mod python;
 pub mod quantize;

@@ -4,6 +4,8 @@
 //! they are the right ones. sha256 is computed once, where the bytes enter; reads are verified by CRC-64/NVME,
 //! which S3 computes as well: whole objects by `crc64nvme`, ranges by the CRC of each chunk.
 
+use std::ops::Range;
+
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -109,6 +111,13 @@ impl Ref {
         self.bytes.div_ceil(self.chunk_bytes).max(1)
     }
 
+    /// The bytes of a chunk.
+    #[must_use]
+    pub fn chunk_range(&self, index: u64) -> Range<u64> {
+        let start = index.saturating_mul(self.chunk_bytes).min(self.bytes);
+        start..start.saturating_add(self.chunk_bytes).min(self.bytes)
+    }
+
     fn check(&self) -> Result<(), String> {
         let hex = |text: &str, digits: usize| {
             text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -197,9 +206,22 @@ impl Checksums {
         }
     }
 
+    /// CRC-64/NVME of all bytes so far.
+    #[must_use]
+    pub fn crc(&self) -> u64 {
+        let (whole, covered) = combine(&self.chunks, self.bytes, CHUNK_BYTES);
+        let rest = self.bytes - covered;
+        crc_fast::checksum_combine(Crc64Nvme, whole, self.open.finalize(), rest)
+    }
+
     /// The reference to an object of these bytes, and all chunk CRCs where they need a sidecar.
     #[must_use]
-    pub fn into_ref(mut self, uri: String, about: Description) -> (Ref, Option<Vec<u64>>) {
+    pub fn into_ref(
+        mut self,
+        uri: String,
+        version: Option<String>,
+        about: Description,
+    ) -> (Ref, Option<Vec<u64>>) {
         if self.chunks.is_empty() || !self.bytes.is_multiple_of(CHUNK_BYTES) {
             self.chunks.push(self.open.finalize());
         }
@@ -208,7 +230,7 @@ impl Checksums {
         let reference = Ref {
             legato_ref: SCHEMA,
             uri,
-            version: None,
+            version,
             bytes: self.bytes,
             sha256: hex(&self.sha256.finalize()),
             crc64nvme: crc_text(crc),
@@ -225,6 +247,29 @@ impl Checksums {
         };
         let sidecar = (self.chunks.len() > INLINE_CHUNKS).then_some(self.chunks);
         (reference, sidecar)
+    }
+}
+
+/// A CRC-64/NVME that is computed piece by piece.
+#[derive(Debug)]
+pub struct Crc(crc_fast::Digest);
+
+impl Default for Crc {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(Crc64Nvme))
+    }
+}
+
+impl Crc {
+    /// Takes the next bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// Of what has come so far.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.finalize()
     }
 }
 
@@ -251,6 +296,18 @@ pub fn combine(chunks: &[u64], bytes: u64, chunk_bytes: u64) -> (u64, u64) {
     })
 }
 
+/// The CRC and the length of pieces that follow each other, from those of each.
+#[must_use]
+pub fn combine_lengths(pieces: &[(u64, u64)]) -> (u64, u64) {
+    pieces
+        .iter()
+        .copied()
+        .reduce(|(whole, covered), (crc, length)| {
+            (crc_fast::checksum_combine(Crc64Nvme, whole, crc, length), covered + length)
+        })
+        .unwrap_or((crc(&[]), 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,7 +316,7 @@ mod tests {
     #[test]
     fn known_digests() {
         let about = Description { media_type: "text/plain".into(), ..Description::default() };
-        let (r, sidecar) = Checksums::of(b"123456789").into_ref("memory://t/k".into(), about);
+        let (r, sidecar) = Checksums::of(b"123456789").into_ref("memory://t/k".into(), None, about);
         // The check value of CRC-64/NVME, and sha256 of the same bytes.
         assert_eq!(r.crc64nvme, "ae8b14860a799888");
         assert_eq!(r.sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225");
@@ -281,7 +338,7 @@ mod tests {
                 rest = later;
             }
             sums.update(rest);
-            let (r, _) = sums.into_ref("memory://t/k".into(), Description::default());
+            let (r, _) = sums.into_ref("memory://t/k".into(), None, Description::default());
             prop_assert_eq!(r.crc64nvme, crc_text(crc(&data)));
             prop_assert_eq!(r.bytes, data.len() as u64);
         }
@@ -289,7 +346,8 @@ mod tests {
 
     #[test]
     fn refuses_what_does_not_fit() {
-        let (good, _) = Checksums::of(b"x").into_ref("memory://t/k".into(), Description::default());
+        let (good, _) =
+            Checksums::of(b"x").into_ref("memory://t/k".into(), None, Description::default());
         let json = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut value = serde_json::to_value(&good).unwrap();
             change(&mut value);

@@ -3,11 +3,11 @@
 //! Both are made on first use and belong to the process that made them. Threads do not survive `fork`: in a
 //! child the first use makes new ones, and the parent's are left alone (joining them would wait for ever).
 
-use std::process;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
+use crate::process::Slot;
 
 static COMPUTE: Slot<rayon::ThreadPool> = Slot::new();
 static IO: Slot<tokio::runtime::Runtime> = Slot::new();
@@ -39,6 +39,12 @@ pub fn io() -> Result<Arc<tokio::runtime::Runtime>> {
     })
 }
 
+/// Runs work that blocks beside what the caller of this future does.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::internal(format!("a worker thread ended early ({e})")))
+}
+
 /// Computing threads: what was asked for, or the processors that this process may use.
 #[must_use]
 pub fn num_threads() -> usize {
@@ -61,62 +67,6 @@ pub fn set_num_threads(threads: usize) {
 #[allow(clippy::unnecessary_wraps)] // as a `Slot` wants it
 fn processors() -> Result<usize> {
     Ok(std::thread::available_parallelism().map_or(1, usize::from))
-}
-
-/// A value made once a process, by whoever needs it first.
-struct Slot<T> {
-    current: AtomicPtr<Made<T>>,
-}
-
-/// The lock is behind the process's id: one that another thread held during `fork` stays held in the child,
-/// which never touches it.
-struct Made<T> {
-    pid: u32,
-    value: Mutex<Option<Arc<T>>>,
-}
-
-impl<T> Slot<T> {
-    const fn new() -> Self {
-        Self { current: AtomicPtr::new(std::ptr::null_mut()) }
-    }
-
-    fn get(&'static self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let mut value = self.lock();
-        if let Some(value) = &*value {
-            return Ok(Arc::clone(value));
-        }
-        let fresh = Arc::new(make()?);
-        *value = Some(Arc::clone(&fresh));
-        Ok(fresh)
-    }
-
-    fn clear(&'static self) {
-        let former = self.lock().take();
-        drop(former); // not under the lock: it ends threads
-    }
-
-    fn lock(&'static self) -> MutexGuard<'static, Option<Arc<T>>> {
-        self.made().value.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What belongs to this process. A parent's is left alone: its threads are not here.
-    fn made(&'static self) -> &'static Made<T> {
-        let current = self.current.load(Ordering::Acquire);
-        // SAFETY: a pointer in a slot is null or comes from `Box::leak` below, and is never freed.
-        if let Some(made) = unsafe { current.as_ref() }
-            && made.pid == process::id()
-        {
-            return made;
-        }
-        let fresh = Box::leak(Box::new(Made { pid: process::id(), value: Mutex::default() }));
-        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        match self.current.compare_exchange(current, fresh, success, failure) {
-            Ok(_) => fresh,
-            // Another thread of this process was faster.
-            // SAFETY: as above.
-            Err(other) => unsafe { other.as_ref() }.unwrap_or(fresh),
-        }
-    }
 }
 
 #[cfg(test)]

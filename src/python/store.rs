@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
@@ -12,9 +13,10 @@ use super::errors::{input, to_python};
 use super::reference::Ref;
 use crate::error::{Error, Result};
 use crate::reference::Description;
-use crate::store::{self, Body, Key};
+use crate::store::{self, Addressing, Body, Key, S3Options};
 
-/// A place for objects: a folder ("file:///path") or this process's memory ("memory://name").
+/// A place for objects: a bucket ("s3://bucket/prefix"), a folder ("file:///path") or this process's memory
+/// ("memory://name").
 ///
 /// Writes are atomic, and every read by reference is verified. Keys are relative to the store's URL.
 #[pyclass(frozen, module = "legato._native")]
@@ -24,16 +26,44 @@ pub(super) struct Store {
 
 #[pymethods]
 impl Store {
-    /// Open a store.
+    /// Open a store. Of S3 nothing is asked, and nothing of the AWS SDK is loaded, before the first call.
+    ///
+    /// Region, credentials and endpoint of S3 come from the environment, as in every AWS SDK: AWS_REGION,
+    /// AWS_PROFILE, AWS_ENDPOINT_URL, AWS_MAX_ATTEMPTS and so on, web identity, container and IMDS.
     ///
     /// Args:
-    ///     url: "file:///folder" (made when the first object is written) or "memory://name".
+    ///     url: "s3://bucket/prefix", "file:///folder" (made when the first object is written) or "memory://name".
+    ///     bucket_owner: account that must own the bucket, 12 digits: a bucket of that name in another account is
+    ///         refused.
+    ///     kms_key: key that S3 encrypts new objects with (SSE-KMS), its id or ARN.
+    ///     request_payer: whether the requester pays.
+    ///     addressing: how the bucket stands in URLs, "path" or "virtual"; "auto" takes the path where the endpoint is
+    ///         not AWS's.
+    ///     timeout_s: seconds that a call may take, and one more for each MiB that it moves.
     ///
     /// Raises:
     ///     InputError: the URL is not of such a form, or names a file.
     #[staticmethod]
-    fn open(py: Python<'_>, url: Text) -> PyResult<Self> {
-        Ok(Self { inner: enter::quick(py, || store::open(&url.0))? })
+    #[pyo3(signature = (url, *, bucket_owner = None, kms_key = None, request_payer = false, addressing = "auto", timeout_s = 60.0))]
+    fn open(
+        py: Python<'_>,
+        url: Text,
+        bucket_owner: Option<String>,
+        kms_key: Option<String>,
+        request_payer: bool,
+        addressing: &str,
+        timeout_s: f64,
+    ) -> PyResult<Self> {
+        let addressing = match addressing {
+            "auto" => Addressing::Auto,
+            "path" => Addressing::Path,
+            "virtual" => Addressing::Virtual,
+            _ => return Err(input(py, "addressing must be 'auto', 'path' or 'virtual'")),
+        };
+        let timeout = Duration::try_from_secs_f64(timeout_s)
+            .map_err(|_| input(py, "timeout_s must be a positive number of seconds"))?;
+        let options = S3Options { bucket_owner, kms_key, request_payer, addressing, timeout };
+        Ok(Self { inner: enter::quick(py, || store::open(&url.0, options))? })
     }
 
     /// URL of the store, without a slash at its end.
@@ -70,7 +100,7 @@ impl Store {
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let body = Body::Bytes(Bytes::copy_from_slice(data));
+        let body = Bytes::copy_from_slice(data).into();
         let inner = enter::io(py, async {
             store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
@@ -111,7 +141,7 @@ impl Store {
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let data = Bytes::copy_from_slice(data);
+        let data = Bytes::copy_from_slice(data).into();
         let inner = enter::io(py, async {
             store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
         })?;
@@ -180,12 +210,13 @@ impl Store {
     /// Return the keys that start with a prefix, sorted.
     #[pyo3(signature = (prefix = ""))]
     fn list(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<String>> {
-        enter::io(py, self.inner.list(prefix))
+        let found = enter::io(py, self.inner.list(prefix))?;
+        Ok(found.into_iter().map(|object| object.key).collect())
     }
 
     /// Remove an object; it is no error if there is none.
     fn delete(&self, py: Python<'_>, key: Text) -> PyResult<()> {
-        enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?).await })
+        enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?, None).await })
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
@@ -216,9 +247,10 @@ impl Chunks {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let crc = usize::try_from(index).ok().and_then(|index| self.crcs.get(index));
-        let Some(crc) = crc else { return Ok(None) };
-        let read = store::read_chunk(self.store.as_ref(), &self.reference, index, crc);
+        if usize::try_from(index).map_or(true, |index| index >= self.crcs.len()) {
+            return Ok(None);
+        }
+        let read = store::read_chunk(self.store.as_ref(), &self.reference, &self.crcs, index);
         let data: Result<Bytes, PyErr> = enter::io(py, read);
         // After a failure there is no next chunk: one that is left out must not go unseen.
         let data = data.inspect_err(|_| self.next.store(u64::MAX / 2, Ordering::Relaxed))?;

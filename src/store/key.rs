@@ -10,13 +10,25 @@ pub(super) const RESERVED: &AsciiSet =
 
 /// Longest key in bytes: what S3 takes, less room for a suffix.
 const KEY_BYTES: usize = 1000;
-/// Longest part between two slashes, as in most file systems; room for a suffix is left.
-const PART_BYTES: usize = 240;
+/// Longest part between two slashes: file systems take 255, and the longest suffix has 24.
+const PART_BYTES: usize = 230;
 /// An output's reference lies beside it under this suffix, and says that it is whole.
 pub const REF_SUFFIX: &str = ".ref";
-/// Chunk CRCs of an object that has too many for its reference.
+/// Chunk CRCs of an object that has too many for its reference lie under `<key>.<its CRC><this>`: two objects that
+/// are stored under one key at the same time have two of them.
 pub(super) const CHUNKS_SUFFIX: &str = ".chunks";
-const SUFFIXES: [&str; 2] = [REF_SUFFIX, CHUNKS_SUFFIX];
+
+/// The key of the output to which a key belongs: its own, or without the suffix of what lies beside it.
+pub(super) fn stem(key: &str) -> &str {
+    if let Some(stem) = key.strip_suffix(REF_SUFFIX) {
+        return stem;
+    }
+    let crc = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match key.strip_suffix(CHUNKS_SUFFIX).and_then(|rest| rest.rsplit_once('.')) {
+        Some((stem, digits)) if crc(digits) => stem,
+        _ => key,
+    }
+}
 
 /// The name of an object in its store: parts separated by slashes, none of them empty, `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +39,7 @@ impl Key {
     pub fn parse(key: &str) -> Result<Self> {
         let bad =
             |reason: &str| Err(Error::input(format!("key '{}' {reason}", key.escape_debug())));
-        let stem = SUFFIXES.iter().find_map(|suffix| key.strip_suffix(suffix)).unwrap_or(key);
+        let stem = stem(key);
         if stem.len() > KEY_BYTES {
             return Err(Error::input(format!(
                 "a key has {} bytes, the limit is {KEY_BYTES}",
@@ -35,7 +47,7 @@ impl Key {
             )));
         }
         if stem.split('/').any(|part| part.len() > PART_BYTES) {
-            return bad("has a part that is longer than 240 bytes");
+            return bad("has a part that is longer than 230 bytes");
         }
         if key.chars().any(|c| c.is_control() || c == '\\') {
             return bad("has a control character or a backslash");
@@ -70,6 +82,12 @@ impl Key {
     #[must_use]
     pub fn with_suffix(&self, suffix: &str) -> Self {
         Self(format!("{}{suffix}", self.0))
+    }
+
+    /// Where the chunk CRCs of the object with this CRC lie.
+    #[must_use]
+    pub fn chunks_of(&self, crc: &str) -> Self {
+        self.with_suffix(&format!(".{crc}{CHUNKS_SUFFIX}"))
     }
 
     /// The key as text.

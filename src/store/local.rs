@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,14 +10,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
-use super::contract::{Body, Condition, Put, Store};
+use super::contract::{Body, Condition, Head, Listed, Put, Store, Stored, Upload};
 use super::key::{Key, RESERVED};
+use super::window::Window;
 use crate::error::{Error, Result};
 
 /// Where objects are written before they get their name; no key starts like this.
 const STAGING: &str = ".legato-staging";
 /// Age after which a staged file must have been left by a writer that died.
 const ABANDONED: Duration = Duration::from_hours(24);
+/// Files have no version, and nothing is sent over a network that a CRC would have to follow.
+const WRITTEN: Put = Put::Written(Stored { version: None, crc64nvme: None });
 
 /// Objects as files below a folder: `file:///path`.
 ///
@@ -70,29 +74,24 @@ impl LocalStore {
 
     fn write(&self, key: &Key, body: &Body, condition: Condition) -> io::Result<Put> {
         let path = self.path(key);
-        match fs::metadata(&path) {
-            Ok(found) if found.is_dir() => return Err(ErrorKind::IsADirectory.into()),
-            Ok(_) if condition == Condition::Absent => return Ok(Put::Exists),
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => {}
+        if taken(&path, condition)? {
+            return Ok(Put::Exists);
         }
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder)?;
-        let staged = Staged::write(&self.root.join(STAGING), body)?;
-        let put = match condition {
-            Condition::Always => fs::rename(&staged.path, &path).map(|()| Put::Written),
-            // A link, unlike a rename, fails when the name is taken.
-            Condition::Absent => match fs::hard_link(&staged.path, &path) {
-                Ok(()) => Ok(Put::Written),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
-                Err(e) => Err(e),
-            },
-        }?;
-        File::open(folder)?.sync_all()?;
-        Ok(put)
+        let mut staged = Staged::create(&self.root.join(STAGING))?;
+        match body {
+            Body::Memory(pieces) => {
+                for piece in pieces {
+                    staged.file.write_all(piece)?;
+                }
+            }
+            Body::File(source) => {
+                io::copy(&mut File::open(source)?, &mut staged.file)?;
+            }
+        }
+        staged.place(&path, condition)
     }
 
-    fn read(&self, key: &Key, range: Option<Range<u64>>) -> io::Result<Bytes> {
+    fn get_range(&self, key: &Key, range: Option<Range<u64>>) -> io::Result<Bytes> {
         let mut file = File::open(self.path(key))?;
         let bytes = file.metadata()?.len();
         let range = range.unwrap_or(0..bytes);
@@ -109,8 +108,8 @@ impl LocalStore {
         Ok(data.into())
     }
 
-    fn walk(&self, prefix: &str) -> io::Result<Vec<String>> {
-        let mut keys = Vec::new();
+    fn walk(&self, prefix: &str) -> io::Result<Vec<Listed>> {
+        let mut found = Vec::new();
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
@@ -133,12 +132,15 @@ impl LocalStore {
                 if kind.is_dir() {
                     folders.push(path);
                 } else if key.starts_with(prefix) && object() {
-                    keys.push(key.to_owned());
+                    // One that is removed at this moment is not there.
+                    let Ok(about) = fs::metadata(&path) else { continue };
+                    let (bytes, modified) = (about.len(), about.modified()?);
+                    found.push(Listed { key: key.to_owned(), bytes, modified });
                 }
             }
         }
-        keys.sort_unstable();
-        Ok(keys)
+        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
     }
 
     /// What an I/O failure means to a caller.
@@ -171,6 +173,21 @@ impl LocalStore {
     }
 }
 
+/// Says whether a conditional write can be left: nothing is written where a name is taken.
+fn taken(path: &Path, condition: Condition) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(condition == Condition::Absent),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
+/// What changes with each write of a file: writes make new ones, and the system numbers them.
+fn etag(about: &fs::Metadata) -> String {
+    format!("\"{}-{}-{}\"", about.ino(), about.mtime(), about.mtime_nsec())
+}
+
 #[async_trait]
 impl Store for LocalStore {
     fn url(&self) -> &str {
@@ -178,29 +195,53 @@ impl Store for LocalStore {
     }
 
     async fn put(&self, key: &Key, body: Body, condition: Condition) -> Result<Put> {
-        if let Body::File(path) = &body {
-            File::open(path).map_err(|e| {
-                Error::input(format!(
-                    "file {} cannot be read ({e}); check the path",
-                    path.display()
-                ))
-            })?;
-        }
+        body.bytes()?;
         self.write(key, &body, condition).map_err(|e| self.failed("writing", key, &e))
     }
 
-    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes> {
-        self.read(key, range).map_err(|e| self.failed("reading", key, &e))
+    async fn upload(&self, key: &Key) -> Result<Box<dyn Upload>> {
+        let staged = Staged::create(&self.root.join(STAGING));
+        let staged = staged.map_err(|e| self.failed("writing", key, &e))?;
+        let store = Self { url: self.url.clone(), root: self.root.clone() };
+        Ok(Box::new(LocalUpload { store, key: key.clone(), staged }))
     }
 
-    async fn head(&self, key: &Key) -> Result<u64> {
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        self.get_range(key, range).map_err(|e| self.failed("reading", key, &e))
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        _version: Option<&str>,
+        start: u64,
+        window: &mut Window<'_>,
+        _fresh: bool,
+    ) -> Result<u64> {
+        let read = File::open(self.path(key)).and_then(|file| {
+            let about = file.metadata()?;
+            if about.is_dir() {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            window.read_file(&file, start).map(|()| about.len())
+        });
+        read.map_err(|e| self.failed("reading", key, &e))
+    }
+
+    async fn head(&self, key: &Key) -> Result<Head> {
         match fs::metadata(self.path(key)) {
             Ok(found) if found.is_dir() => Err(Error::NotFound { uri: self.uri(key) }),
-            found => found.map(|m| m.len()).map_err(|e| self.failed("reading", key, &e)),
+            Ok(found) => Ok(Head {
+                bytes: found.len(),
+                version: None,
+                etag: Some(etag(&found)),
+                crc64nvme: None,
+            }),
+            Err(e) => Err(self.failed("reading", key, &e)),
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         self.walk(prefix).map_err(|e| match e.kind() {
             ErrorKind::PermissionDenied => {
                 Error::Denied { action: "listing", uri: self.url.clone(), reason: e.to_string() }
@@ -209,43 +250,76 @@ impl Store for LocalStore {
         })
     }
 
-    async fn delete(&self, key: &Key) -> Result<()> {
+    async fn delete(&self, key: &Key, only: Option<&str>) -> Result<()> {
         let path = self.path(key);
+        if let (Some(only), Ok(about)) = (only, fs::metadata(&path))
+            && etag(&about) != only
+        {
+            return Ok(());
+        }
         match fs::remove_file(&path) {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
             // A folder is no object.
             Err(_) if path.is_dir() => Ok(()),
-            done => done.map_err(|e| self.failed("deleting", key, &e)),
+            removed => removed.map_err(|e| self.failed("removing", key, &e)),
         }
+    }
+
+    async fn abandon(&self, _: &str, before: SystemTime, dry_run: bool) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.root.join(STAGING)).into_iter().flatten().flatten() {
+            if entry.metadata().and_then(|m| m.modified()).is_ok_and(|modified| modified < before) {
+                if !dry_run {
+                    let _ = fs::remove_file(entry.path());
+                }
+                found.push(format!("{STAGING}/{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn presign(&self, key: &Key, _: Option<&str>, _: Duration) -> Result<String> {
+        let uri = self.uri(key);
+        Err(Error::input(format!(
+            "{uri} is a file here; hand over the file: only s3:// has URLs that expire"
+        )))
     }
 }
 
-/// A whole file that has no name yet; it goes when this does.
+/// A file that is being written, and has no name among the objects yet.
+#[derive(Debug)]
 struct Staged {
     path: PathBuf,
+    file: File,
 }
 
 impl Staged {
-    fn write(folder: &Path, body: &Body) -> io::Result<Self> {
+    fn create(folder: &Path) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(folder)?;
         let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos());
         let name = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed), nanos);
-        let staged = Self { path: folder.join(format!("{}-{}-{}", name.0, name.1, name.2)) };
-        let file = match body {
-            Body::Bytes(data) => {
-                let mut file = File::create_new(&staged.path)?;
-                file.write_all(data)?;
-                file
-            }
-            Body::File(source) => {
-                let mut file = File::create_new(&staged.path)?;
-                io::copy(&mut File::open(source)?, &mut file)?;
-                file
-            }
-        };
-        file.sync_all()?;
-        Ok(staged)
+        let path = folder.join(format!("{}-{}-{}", name.0, name.1, name.2));
+        let file = File::create_new(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Gives the file its name, when it is on the disk.
+    fn place(self, path: &Path, condition: Condition) -> io::Result<Put> {
+        self.file.sync_all()?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder)?;
+        let put = match condition {
+            Condition::Always => fs::rename(&self.path, path).map(|()| WRITTEN),
+            // A link, unlike a rename, fails when the name is taken.
+            Condition::Absent => match fs::hard_link(&self.path, path) {
+                Ok(()) => Ok(WRITTEN),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Put::Exists),
+                Err(e) => Err(e),
+            },
+        }?;
+        File::open(folder)?.sync_all()?;
+        Ok(put)
     }
 }
 
@@ -253,5 +327,35 @@ impl Drop for Staged {
     fn drop(&mut self) {
         // Renamed away, or linked to its name: either way this one is done with.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Parts that are appended to a file.
+#[derive(Debug)]
+struct LocalUpload {
+    store: LocalStore,
+    key: Key,
+    staged: Staged,
+}
+
+#[async_trait]
+impl Upload for LocalUpload {
+    async fn part(&mut self, data: Vec<Bytes>) -> Result<()> {
+        let written = data.iter().try_for_each(|piece| self.staged.file.write_all(piece));
+        written.map_err(|e| self.store.failed("writing", &self.key, &e))
+    }
+
+    async fn complete(self: Box<Self>, condition: Condition) -> Result<Put> {
+        let path = self.store.path(&self.key);
+        let placed = match taken(&path, condition) {
+            Ok(true) => Ok(Put::Exists),
+            Ok(false) => self.staged.place(&path, condition),
+            Err(e) => Err(e),
+        };
+        placed.map_err(|e| self.store.failed("writing", &self.key, &e))
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        Ok(())
     }
 }

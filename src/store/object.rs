@@ -1,14 +1,17 @@
-//! Objects with references: what makes an output whole, and a read verified.
+//! Objects with references: what makes an output whole.
 
 use std::fs::File;
 use std::io::Read as _;
 
 use bytes::Bytes;
+use futures_util::future::join;
 
-use super::contract::{Body, Condition, Put, Store};
+use super::contract::{Body, Condition, Head, Put, Store, Stored};
 use super::key::{CHUNKS_SUFFIX, Key, REF_SUFFIX};
+use super::read::{chunks, read};
 use crate::error::{Error, Result};
-use crate::reference::{Checksums, Description, Ref, combine, crc, crc_text};
+use crate::reference::{Checksums, Description, Ref};
+use crate::runtime;
 
 /// Longest media type.
 const MEDIA_TYPE_BYTES: usize = 255;
@@ -18,9 +21,10 @@ const COMMIT_ATTEMPTS: u32 = 4;
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
-    let (reference, sidecar) = checksums(&body)?.into_ref(store.uri(key), about);
-    put_sidecar(store, key, sidecar).await?;
-    store.put(key, body, Condition::Always).await?;
+    let stored = store_and_sum(store, key, body, Condition::Always).await?;
+    let (sums, version) = stored.ok_or_else(|| Error::internal("a write was not made"))?;
+    let (reference, sidecar) = sums.into_ref(store.uri(key), version, about);
+    put_sidecar(store, key, &reference.crc64nvme, sidecar).await?;
     Ok(reference)
 }
 
@@ -29,27 +33,26 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// The loser of a race, or a retry, returns the winner's reference. An object without a `.ref` was left by
 /// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
 /// but damaged is removed by [`find`], and made again here.
-pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Description) -> Result<Ref> {
+pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
     for _ in 0..COMMIT_ATTEMPTS {
-        let data = match store.put(key, Body::Bytes(data.clone()), Condition::Absent).await? {
-            Put::Written => data.clone(),
-            Put::Exists => {
-                if let Some(winner) = find(store, key).await? {
-                    return Ok(winner);
-                }
-                match store.get(key, None).await {
-                    Err(Error::NotFound { .. }) => continue,
-                    adopted => adopted?,
-                }
+        let stored = store_and_sum(store, key, body.clone(), Condition::Absent).await?;
+        let (sums, version) = if let Some(stored) = stored {
+            stored
+        } else {
+            if let Some(winner) = find(store, key).await? {
+                return Ok(winner);
+            }
+            match adopt(store, key).await {
+                Err(Error::NotFound { .. }) => continue,
+                adopted => adopted?,
             }
         };
-        let sums = Checksums::of(&data);
-        let (reference, sidecar) = sums.into_ref(store.uri(key), about.clone());
-        put_sidecar(store, key, sidecar).await?;
-        let json = Body::Bytes(reference.to_json()?.into());
+        let (reference, sidecar) = sums.into_ref(store.uri(key), version, about.clone());
+        put_sidecar(store, key, &reference.crc64nvme, sidecar).await?;
+        let json = Bytes::from(reference.to_json()?).into();
         let at = key.with_suffix(REF_SUFFIX);
-        if store.put(&at, json, Condition::Absent).await? == Put::Written {
+        if store.put(&at, json, Condition::Absent).await? != Put::Exists {
             return Ok(reference);
         }
         if let Some(winner) = find(store, key).await? {
@@ -60,22 +63,49 @@ pub async fn commit(store: &dyn Store, key: &Key, data: Bytes, about: Descriptio
     Err(Error::Unavailable { uri: store.uri(key), reason })
 }
 
+/// Digests of an object that was left without a reference.
+async fn adopt(store: &dyn Store, key: &Key) -> Result<(Checksums, Option<String>)> {
+    let before = store.head(key).await?;
+    let data = store.get(key, None).await?;
+    let after = store.head(key).await?;
+    if before != after || data.len() as u64 != after.bytes {
+        let reason = "it was replaced while it was read".to_owned();
+        return Err(Error::Unavailable { uri: store.uri(key), reason });
+    }
+    let sums = runtime::aside(move || Checksums::of(&data)).await?;
+    Ok((sums, after.version))
+}
+
 /// The reference of a finished output, if there is one whose bytes are what it says.
 ///
-/// An output that is damaged or has lost its bytes is removed, so that it is made again instead of failing
-/// every run from here on.
+/// A store that keeps CRCs or versions is asked for them; of others the bytes are read. An output that is damaged
+/// or has lost its bytes is removed, so that it is made again instead of failing every run from here on.
 pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
     let found = match ref_at(store, key).await {
         Ok(None) => return Ok(None),
-        Ok(Some(reference)) => whole(store, &reference).await.map(|()| reference),
-        Err(e) => Err(e),
+        found => found,
     };
-    match found {
-        Ok(reference) => Ok(Some(reference)),
-        Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
-            // The object first: damaged and without a `.ref`, it would be adopted as it is.
-            store.delete(key).await?;
-            store.delete(&key.with_suffix(REF_SUFFIX)).await?;
+    let head = match store.head(key).await {
+        Ok(head) => Some(head),
+        Err(Error::NotFound { .. }) => None,
+        Err(other) => return Err(other),
+    };
+    let verdict = match (found, &head) {
+        (Ok(Some(reference)), Some(head)) => {
+            whole(store, &reference, head).await.map(|()| Some(reference))
+        }
+        (Ok(_), _) => Ok(None),
+        (Err(e), _) => Err(e),
+    };
+    match verdict {
+        Ok(Some(reference)) => Ok(Some(reference)),
+        Ok(None) | Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
+            // The object first: damaged and without a `.ref`, it would be adopted as it is. Only this one:
+            // another writer may have made it anew meanwhile.
+            if let Some(head) = head {
+                store.delete(key, head.etag.as_deref()).await?;
+            }
+            store.delete(&key.with_suffix(REF_SUFFIX), None).await?;
             Ok(None)
         }
         Err(other) => Err(other),
@@ -83,8 +113,27 @@ pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
 }
 
 /// Fails unless the bytes are what the reference says, and can be read in chunks too.
-async fn whole(store: &dyn Store, reference: &Ref) -> Result<()> {
-    read(store, reference).await?;
+async fn whole(store: &dyn Store, reference: &Ref, head: &Head) -> Result<()> {
+    let corrupt = |what, expected: &str, found: &str| Error::Corrupt {
+        uri: reference.uri.clone(),
+        what,
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    };
+    if head.bytes != reference.bytes {
+        return Err(corrupt("bytes", &reference.bytes.to_string(), &head.bytes.to_string()));
+    }
+    match &head.crc64nvme {
+        Some(crc) if *crc != reference.crc64nvme => {
+            return Err(corrupt("crc64nvme", &reference.crc64nvme, crc));
+        }
+        Some(_) => {}
+        // The very object that was written then.
+        None if reference.version.is_some() && reference.version == head.version => {}
+        None => {
+            read(store, reference).await?;
+        }
+    }
     chunks(store, reference).await.map(|_| ())
 }
 
@@ -106,71 +155,10 @@ pub async fn ref_at(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
         expected: "a reference".to_owned(),
         found: e.to_string(),
     })?;
-    Ok(Some(Ref { uri: store.uri(key), ..reference }))
-}
-
-/// All bytes of an object, verified.
-///
-/// A mismatch is read once more: what was wrong may have been the way, not the object.
-pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
-    let key = Key::in_store(&reference.uri, store.url())?;
-    for last in [false, true] {
-        let data = store.get(&key, None).await?;
-        let verdict = verify(reference, &data, reference.bytes, &reference.crc64nvme);
-        if last || verdict.is_ok() {
-            return verdict.map(|()| data);
-        }
-    }
-    Err(Error::internal("a read neither succeeded nor failed"))
-}
-
-/// CRCs of the chunks of an object, in order: from the reference, or from the sidecar.
-pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
-    let count = reference.chunk_count();
-    if count == 1 {
-        return Ok(vec![reference.crc64nvme.clone()]);
-    }
-    if !reference.chunks.is_empty() {
-        return Ok(reference.chunks.clone());
-    }
-    let key = Key::in_store(&reference.uri, store.url())?.with_suffix(CHUNKS_SUFFIX);
-    let data = store.get(&key, None).await?;
-    let crcs: Vec<u64> =
-        data.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_be_bytes).collect();
-    // The whole object's CRC vouches for the sidecar.
-    let (whole, covered) = combine(&crcs, reference.bytes, reference.chunk_bytes);
-    if crcs.len() as u64 != count
-        || covered != reference.bytes
-        || crc_text(whole) != reference.crc64nvme
-    {
-        return Err(Error::Corrupt {
-            uri: store.uri(&key),
-            what: "chunk CRCs of",
-            expected: reference.crc64nvme.clone(),
-            found: crc_text(whole),
-        });
-    }
-    Ok(crcs.into_iter().map(crc_text).collect())
-}
-
-/// One chunk of an object, verified by its CRC.
-pub async fn read_chunk(
-    store: &dyn Store,
-    reference: &Ref,
-    index: u64,
-    crc: &str,
-) -> Result<Bytes> {
-    let key = Key::in_store(&reference.uri, store.url())?;
-    let start = index * reference.chunk_bytes;
-    let end = (start + reference.chunk_bytes).min(reference.bytes);
-    for last in [false, true] {
-        let data = store.get(&key, Some(start..end)).await?;
-        let verdict = verify(reference, &data, end - start, crc);
-        if last || verdict.is_ok() {
-            return verdict.map(|()| data);
-        }
-    }
-    Err(Error::internal("a read neither succeeded nor failed"))
+    let uri = store.uri(key);
+    // A version belongs to the place where it was written.
+    let version = reference.version.filter(|_| reference.uri == uri);
+    Ok(Some(Ref { uri, version, ..reference }))
 }
 
 /// What lies beside an object belongs to it: another object under such a name would pass for it.
@@ -190,34 +178,43 @@ fn check(key: &Key, about: &Description) -> Result<()> {
     Ok(())
 }
 
-fn verify(reference: &Ref, data: &[u8], bytes: u64, expected: &str) -> Result<()> {
-    let corrupt = |what, expected: String, found: String| {
-        Err(Error::Corrupt { uri: reference.uri.clone(), what, expected, found })
-    };
-    if data.len() as u64 != bytes {
-        return corrupt("bytes", bytes.to_string(), data.len().to_string());
+/// Digests of a body and where it went, both computed at the same time.
+async fn store_and_sum(
+    store: &dyn Store,
+    key: &Key,
+    body: Body,
+    condition: Condition,
+) -> Result<Option<(Checksums, Option<String>)>> {
+    let again = body.clone();
+    let sums = runtime::aside(move || checksums(&again));
+    let (put, sums) = join(store.put(key, body, condition), sums).await;
+    let Put::Written(Stored { version, crc64nvme }) = put? else { return Ok(None) };
+    let sums = sums??;
+    if crc64nvme.is_some_and(|sent| sent != sums.crc()) {
+        return Err(Error::input(format!(
+            "the bytes of {} changed while they were stored; store a copy of them",
+            store.uri(key)
+        )));
     }
-    let found = crc_text(crc(data));
-    if found != expected {
-        return corrupt("crc64nvme", expected.to_owned(), found);
-    }
-    Ok(())
+    Ok(Some((sums, version)))
 }
 
 fn checksums(body: &Body) -> Result<Checksums> {
+    let mut sums = Checksums::default();
     let path = match body {
-        Body::Bytes(data) => return Ok(Checksums::of(data)),
+        Body::Memory(pieces) => {
+            for piece in pieces {
+                sums.update(piece);
+            }
+            return Ok(sums);
+        }
         Body::File(path) => path,
     };
     let failed = |e: std::io::Error| {
         Error::input(format!("file {} cannot be read ({e}); check the path", path.display()))
     };
-    // A pipe or a device may never end, and opening it may wait for ever.
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(failed(std::io::Error::other("it is no regular file")));
-    }
+    body.bytes()?;
     let mut file = File::open(path).map_err(failed)?;
-    let mut sums = Checksums::default();
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(failed)? {
@@ -227,9 +224,13 @@ fn checksums(body: &Body) -> Result<Checksums> {
     }
 }
 
-async fn put_sidecar(store: &dyn Store, key: &Key, crcs: Option<Vec<u64>>) -> Result<()> {
+async fn put_sidecar(
+    store: &dyn Store,
+    key: &Key,
+    crc: &str,
+    crcs: Option<Vec<u64>>,
+) -> Result<()> {
     let Some(crcs) = crcs else { return Ok(()) };
     let data: Vec<u8> = crcs.into_iter().flat_map(u64::to_be_bytes).collect();
-    let key = key.with_suffix(CHUNKS_SUFFIX);
-    store.put(&key, Body::Bytes(data.into()), Condition::Always).await.map(|_| ())
+    store.put(&key.chunks_of(crc), data.into(), Condition::Always).await.map(|_| ())
 }

@@ -3,13 +3,14 @@ use std::sync::Arc;
 use super::contract::Store;
 use super::local::LocalStore;
 use super::memory::MemoryStore;
+use super::s3::{S3Options, S3Store};
 use crate::error::{Error, Result};
 
-/// Opens the store at a URL: `file:///folder` or `memory://name`.
-pub fn open(url: &str) -> Result<Arc<dyn Store>> {
+/// Opens the store at a URL: `s3://bucket/prefix`, `file:///folder` or `memory://name`.
+pub fn open(url: &str, options: S3Options) -> Result<Arc<dyn Store>> {
     let unknown = || {
         Error::input(format!(
-            "store '{}' is not known; use file:///folder or memory://name",
+            "store '{}' is not known; use s3://bucket/prefix, file:///folder or memory://name",
             url.escape_debug()
         ))
     };
@@ -19,6 +20,7 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>> {
     };
     match scheme {
         "file" => Ok(Arc::new(LocalStore::open(rest)?)),
+        "s3" => Ok(Arc::new(S3Store::open(rest, options)?)),
         "memory" if plain(rest) => Ok(MemoryStore::named(rest)),
         "memory" => Err(Error::input("the name of a memory store must be letters, digits, - _ .")),
         _ => Err(unknown()),

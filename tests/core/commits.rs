@@ -3,16 +3,19 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use legato::store::{self, Body, Condition, Key, Put, REF_SUFFIX};
+use legato::store::{self, Body, Condition, Head, Key, Listed, Put, REF_SUFFIX, Upload, Window};
 use legato::{Error, Ref, Store};
 
-use crate::stores::{Fresh, about, body, key, local, memory, on_each, run, write};
+use crate::stores::{Fresh, about, body, key, keys, local, memory, on_each, run, write};
 
 async fn commit(store: &dyn Store, at: &str, data: &'static str) -> Ref {
-    store::commit(store, &key(at), Bytes::from_static(data.as_bytes()), about()).await.unwrap()
+    store::commit(store, &key(at), Bytes::from_static(data.as_bytes()).into(), about())
+        .await
+        .unwrap()
 }
 
 #[test]
@@ -22,7 +25,7 @@ fn a_retry_gets_the_winner() {
         assert_eq!(commit(store, "k", "second").await, first);
         assert_eq!(store::find(store, &key("k")).await.unwrap().as_ref(), Some(&first));
         assert_eq!(store::read(store, &first).await.unwrap(), "first");
-        assert_eq!(store.list("").await.unwrap(), ["k", "k.ref"]);
+        assert_eq!(keys(store, "").await, ["k", "k.ref"]);
     });
 }
 
@@ -59,7 +62,7 @@ fn what_is_damaged_is_made_again() {
                 assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
             }
             assert_eq!(store::find(store, &key("k")).await.unwrap(), None, "{at}");
-            assert!(store.list("").await.unwrap().is_empty(), "{at}: it was not removed");
+            assert!(keys(store, "").await.is_empty(), "{at}: it was not removed");
             let again = commit(store, "k", "second").await;
             assert_eq!(store::read(store, &again).await.unwrap(), "second");
             assert_eq!(store::find(store, &key("k")).await.unwrap(), Some(again));
@@ -81,7 +84,7 @@ fn a_commit_over_damage_needs_no_find_before_it() {
 fn a_ref_without_its_object_is_removed() {
     on_each(async |store| {
         let lost = commit(store, "k", "first").await;
-        store.delete(&key("k")).await.unwrap();
+        store.delete(&key("k"), None).await.unwrap();
         let read = store::read(store, &lost).await;
         assert!(matches!(read, Err(Error::NotFound { .. })), "{read:?}");
         let again = commit(store, "k", "second").await;
@@ -100,7 +103,7 @@ fn the_ref_of_a_later_legato_is_refused_and_kept() {
         write(store, "k.ref", newer.as_bytes()).await;
         let found = store::find(store, &key("k")).await.map(|_| ());
         let data = Bytes::from_static(b"second");
-        let made = store::commit(store, &key("k"), data, about()).await.map(|_| ());
+        let made = store::commit(store, &key("k"), data.into(), about()).await.map(|_| ());
         for result in [found, made] {
             let Err(Error::Input { reason }) = result else { panic!("{result:?}") };
             assert!(reason.contains("install a newer legato"), "{reason}");
@@ -115,7 +118,7 @@ fn a_store_that_was_copied_stays_readable() {
     on_each(async |from| {
         let original = commit(from, "a/k", "data").await;
         for Fresh { store: to, folder: _folder } in [memory(), local()] {
-            for at in from.list("").await.unwrap() {
+            for at in keys(from, "").await {
                 let data = from.get(&key(&at), None).await.unwrap();
                 to.put(&key(&at), body(&data), Condition::Absent).await.unwrap();
             }
@@ -140,7 +143,7 @@ fn race(store: &Arc<dyn Store>) -> Vec<Result<Ref, Error>> {
             // Unlike in content and length, so that a mixture would show.
             let data = Bytes::from(vec![u8::try_from(i).unwrap(); 50_000 + i]);
             start.wait();
-            run(store::commit(store.as_ref(), &key("k"), data, about()))
+            run(store::commit(store.as_ref(), &key("k"), data.into(), about()))
         })
     });
     let writers: Vec<_> = writers.collect();
@@ -157,7 +160,7 @@ fn of_concurrent_commits_one_wins() {
             let data = run(store::read(store.as_ref(), &refs[0])).unwrap();
             assert_eq!(data.len(), 50_000 + usize::from(data[0]));
             assert!(data.iter().all(|&byte| byte == data[0]));
-            assert_eq!(run(store.list("")).unwrap(), ["k", "k.ref"]);
+            assert_eq!(run(keys(store.as_ref(), "")), ["k", "k.ref"]);
         }
     }
 }
@@ -243,20 +246,43 @@ impl Store for Dying {
         self.store.get(key, range).await
     }
 
-    async fn head(&self, key: &Key) -> Result<u64, Error> {
+    async fn upload(&self, key: &Key) -> Result<Box<dyn Upload>, Error> {
+        self.store.upload(key).await
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        version: Option<&str>,
+        start: u64,
+        window: &mut Window<'_>,
+        fresh: bool,
+    ) -> Result<u64, Error> {
+        self.store.read(key, version, start, window, fresh).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<Head, Error> {
         self.store.head(key).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Error> {
         self.store.list(prefix).await
     }
 
-    async fn delete(&self, key: &Key) -> Result<(), Error> {
+    async fn delete(&self, key: &Key, etag: Option<&str>) -> Result<(), Error> {
         let dies = self.dies();
         if !dies || self.after {
-            self.store.delete(key).await?;
+            self.store.delete(key, etag).await?;
         }
         if dies { Self::dead() } else { Ok(()) }
+    }
+
+    async fn abandon(&self, at: &str, before: SystemTime, dry: bool) -> Result<Vec<String>, Error> {
+        self.store.abandon(at, before, dry).await
+    }
+
+    async fn presign(&self, key: &Key, at: Option<&str>, time: Duration) -> Result<String, Error> {
+        self.store.presign(key, at, time).await
     }
 }
 
@@ -272,7 +298,7 @@ fn a_writer_may_die_at_any_moment() {
                 }
                 let dying = Dying { store, changes_left: dies_at.into(), after };
                 let data = Bytes::from_static(b"second");
-                let died = run(store::commit(&dying, &key("k"), data, about()));
+                let died = run(store::commit(&dying, &key("k"), data.into(), about()));
                 assert!(matches!(died, Err(Error::Unavailable { .. })), "{died:?}");
                 let rerun = run(commit(fresh.store.as_ref(), "k", "third"));
                 let bytes = run(store::read(fresh.store.as_ref(), &rerun)).unwrap();

@@ -5,18 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and those that it may import. Leaves are above what is built on them.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("digest", &[]),
     ("device", &["error"]),
-    ("runtime", &["error"]),
+    ("process", &["error"]),
+    ("runtime", &["error", "process"]),
+    ("aws", &["error", "process"]),
     ("kernels", &["error"]),
     ("hub", &["error", "digest"]),
     ("tokenize", &["error", "digest"]),
     ("reference", &["error", "digest"]),
     ("batch", &["error", "tokenize"]),
     ("format", &["error", "batch", "reference", "tokenize"]),
-    ("store", &["error", "reference", "aws"]),
+    ("store", &["error", "process", "reference", "runtime", "aws"]),
     ("backend", &["error", "batch", "hub", "kernels"]),
     ("model", &["error", "backend", "batch", "device", "hub"]),
     ("head", &["error", "backend", "batch", "device", "hub", "model"]),
@@ -29,6 +31,8 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "error",
             "digest",
             "device",
+            "aws",
+            "process",
             "runtime",
             "hub",
             "tokenize",
@@ -46,7 +50,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
 ];
 
 /// A crate that is heavy or foreign, and the only modules that may name it.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("pyo3", &["python"]),
     ("numpy", &["python"]),
     ("tokenizers", &["tokenize"]),
@@ -57,7 +61,10 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("candle_nn", &["backend"]),
     ("gemm", &["kernels"]),
     ("safetensors", &["backend", "format", "hub"]),
-    ("tokio", &["python", "runtime"]),
+    ("tokio", &["aws", "python", "runtime", "store"]),
+    ("aws_config", &["aws"]),
+    ("aws_sdk_s3", &["aws", "store"]),
+    ("aws_sdk_sts", &["aws"]),
     ("crc_fast", &["reference"]),
     ("percent_encoding", &["store"]),
     ("async_trait", &["store"]),

@@ -1,0 +1,273 @@
+//! Verified reads: every byte that is handed out belongs to a chunk whose CRC was compared.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+use super::contract::{Parts, Store};
+use super::key::Key;
+use super::window::Window;
+use crate::error::{Error, Result};
+use crate::process::memory_bytes;
+use crate::reference::{Ref, combine, combine_lengths, crc_text};
+
+/// All bytes of an object, verified.
+pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
+    let mut memory = Memory::of(reference, reference.bytes)?;
+    read_into(store, reference, memory.buffer()).await?;
+    // SAFETY: a read succeeds only when it has filled the whole buffer.
+    Ok(unsafe { memory.filled() })
+}
+
+/// Fills a buffer of the object's size with its bytes, verified.
+///
+/// A chunk that is not what the reference says is read once more over a connection of its own: what was wrong
+/// may have been the way, not the object.
+pub async fn read_into(
+    store: &dyn Store,
+    reference: &Ref,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<()> {
+    let key = Key::in_store(&reference.uri, store.url())?;
+    let object = Object { store, reference, key };
+    let known = object.known_chunks();
+    let range = 0..reference.chunk_count();
+    let read = object.read(range.clone(), buffer).await?;
+    let (whole, _) = combine_lengths(&read);
+    if crc_text(whole) == reference.crc64nvme {
+        return Ok(());
+    }
+    let chunks = match known {
+        Some(chunks) => chunks,
+        None => chunks(store, reference).await?,
+    };
+    object.repair(range, buffer, &read, &chunks).await
+}
+
+/// Fills a buffer with the bytes of some chunks, verified; `crcs` are those of all chunks of the object.
+pub async fn read_chunks_into(
+    store: &dyn Store,
+    reference: &Ref,
+    crcs: &[String],
+    range: Range<u64>,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<()> {
+    let key = Key::in_store(&reference.uri, store.url())?;
+    let object = Object { store, reference, key };
+    let read = object.read(range.clone(), buffer).await?;
+    object.repair(range, buffer, &read, crcs).await
+}
+
+/// One chunk of an object, verified by its CRC.
+pub async fn read_chunk(
+    store: &dyn Store,
+    reference: &Ref,
+    crcs: &[String],
+    index: u64,
+) -> Result<Bytes> {
+    let bytes = reference.chunk_range(index);
+    let mut memory = Memory::of(reference, bytes.end - bytes.start)?;
+    read_chunks_into(store, reference, crcs, index..index + 1, memory.buffer()).await?;
+    // SAFETY: as above.
+    Ok(unsafe { memory.filled() })
+}
+
+/// CRCs of the chunks of an object, in order: from the reference, or from the sidecar.
+pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
+    let count = reference.chunk_count();
+    if count == 1 {
+        return Ok(vec![reference.crc64nvme.clone()]);
+    }
+    if !reference.chunks.is_empty() {
+        return Ok(reference.chunks.clone());
+    }
+    let key = Key::in_store(&reference.uri, store.url())?.chunks_of(&reference.crc64nvme);
+    let data = store.get(&key, None).await?;
+    let crcs: Vec<u64> =
+        data.chunks_exact(8).filter_map(|b| b.try_into().ok()).map(u64::from_be_bytes).collect();
+    // The whole object's CRC vouches for the sidecar.
+    let (whole, covered) = combine(&crcs, reference.bytes, reference.chunk_bytes);
+    if crcs.len() as u64 != count
+        || covered != reference.bytes
+        || crc_text(whole) != reference.crc64nvme
+    {
+        return Err(Error::Corrupt {
+            uri: store.uri(&key),
+            what: "chunk CRCs of",
+            expected: reference.crc64nvme.clone(),
+            found: crc_text(whole),
+        });
+    }
+    Ok(crcs.into_iter().map(crc_text).collect())
+}
+
+/// Memory for bytes that are to come. The size is the reference's word: it is bounded before memory is taken.
+struct Memory {
+    data: Vec<u8>,
+    size: usize,
+}
+
+impl Memory {
+    fn of(reference: &Ref, bytes: u64) -> Result<Self> {
+        let size = bounded(reference, bytes)?;
+        let mut data = Vec::new();
+        data.try_reserve_exact(size).map_err(|_| too_large(reference, bytes))?;
+        Ok(Self { data, size })
+    }
+
+    fn buffer(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.data.spare_capacity_mut()[..self.size]
+    }
+
+    /// # Safety
+    /// All bytes of the buffer have been written.
+    unsafe fn filled(mut self) -> Bytes {
+        // SAFETY: the caller's promise; the capacity is `size` or more.
+        unsafe { self.data.set_len(self.size) };
+        self.data.into()
+    }
+}
+
+/// `bytes` as a size, if this machine can hold them.
+pub fn bounded(reference: &Ref, bytes: u64) -> Result<usize> {
+    let size = usize::try_from(bytes).ok().filter(|_| bytes <= memory_bytes());
+    size.ok_or_else(|| too_large(reference, bytes))
+}
+
+fn too_large(reference: &Ref, bytes: u64) -> Error {
+    Error::input(format!(
+        "{} bytes of {} are more than this machine's memory; read it by chunks or slices",
+        bytes, reference.uri
+    ))
+}
+
+/// A part that was read: its CRC and its length.
+type Sum = (u64, u64);
+
+struct Object<'a> {
+    store: &'a dyn Store,
+    reference: &'a Ref,
+    key: Key,
+}
+
+impl Object<'_> {
+    fn known_chunks(&self) -> Option<Vec<String>> {
+        match self.reference.chunk_count() {
+            1 => Some(vec![self.reference.crc64nvme.clone()]),
+            _ if self.reference.chunks.is_empty() => None,
+            _ => Some(self.reference.chunks.clone()),
+        }
+    }
+
+    /// Reads chunks in parts, several at once; returns the sum of each chunk.
+    async fn read(&self, range: Range<u64>, buffer: &mut [MaybeUninit<u8>]) -> Result<Vec<Sum>> {
+        let Parts { least_bytes, at_once } = self.store.parts();
+        let (mut rest, mut parts) = (buffer, Vec::new());
+        let total = rest.len() as u64;
+        // A part lies within a chunk, so that the CRCs of parts make those of chunks.
+        let most = total.div_ceil(at_once as u64).max(least_bytes).max(1);
+        for index in range {
+            let Range { mut start, end } = self.reference.chunk_range(index);
+            let pieces = (end - start).div_ceil(most).max(1);
+            let size = (end - start).div_ceil(pieces);
+            loop {
+                let length = size.min(end - start);
+                let place = rest.split_off_mut(..usize::try_from(length).unwrap_or(usize::MAX));
+                let place = place.ok_or_else(|| Error::internal("a buffer is too small"))?;
+                parts.push((index, start, Window::new(place)));
+                start += length;
+                if start >= end {
+                    break;
+                }
+            }
+        }
+        let version = self.reference.version.as_deref();
+        let mut waiting = parts.iter_mut();
+        let mut running: FuturesUnordered<BoxFuture<'_, Result<()>>> = FuturesUnordered::new();
+        loop {
+            while running.len() < at_once
+                && let Some((_, start, window)) = waiting.next()
+            {
+                running.push(Box::pin(self.part(version, *start, window, false)));
+            }
+            match running.next().await {
+                Some(read) => read?,
+                None => break,
+            }
+        }
+        drop(running);
+        Ok(parts
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(|chunk| {
+                let sums: Vec<Sum> =
+                    chunk.iter().map(|(_, _, w)| (w.crc(), w.filled() as u64)).collect();
+                combine_lengths(&sums)
+            })
+            .collect())
+    }
+
+    async fn part(
+        &self,
+        version: Option<&str>,
+        start: u64,
+        window: &mut Window<'_>,
+        fresh: bool,
+    ) -> Result<()> {
+        // Where an object is empty there is nothing to ask for, but it must be there.
+        if window.missing() == 0 {
+            return self.compare(self.store.head(&self.key).await?.bytes);
+        }
+        let found = self.store.read(&self.key, version, start, window, fresh).await?;
+        let came = start + window.filled() as u64;
+        self.compare(if window.missing() > 0 { found.min(came) } else { found })
+    }
+
+    fn compare(&self, found: u64) -> Result<()> {
+        if found == self.reference.bytes {
+            return Ok(());
+        }
+        Err(Error::Corrupt {
+            uri: self.reference.uri.clone(),
+            what: "bytes",
+            expected: self.reference.bytes.to_string(),
+            found: found.to_string(),
+        })
+    }
+
+    /// Compares what was read with what it must be, and reads once more what differs.
+    async fn repair(
+        &self,
+        range: Range<u64>,
+        buffer: &mut [MaybeUninit<u8>],
+        read: &[Sum],
+        expected: &[String],
+    ) -> Result<()> {
+        let mut rest = buffer;
+        for (index, &(crc, length)) in range.zip(read) {
+            let place = rest.split_off_mut(..usize::try_from(length).unwrap_or(usize::MAX));
+            let place = place.ok_or_else(|| Error::internal("a buffer is too small"))?;
+            let expected = usize::try_from(index).ok().and_then(|i| expected.get(i));
+            let expected = expected.ok_or_else(|| Error::internal("a chunk has no CRC"))?;
+            if crc_text(crc) == *expected {
+                continue;
+            }
+            let start = self.reference.chunk_range(index).start;
+            let mut window = Window::new(place);
+            let version = self.reference.version.as_deref();
+            self.part(version, start, &mut window, true).await?;
+            let found = crc_text(window.crc());
+            if found != *expected {
+                return Err(Error::Corrupt {
+                    uri: self.reference.uri.clone(),
+                    what: "crc64nvme",
+                    expected: expected.clone(),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+
+use super::super::contract::Store as _;
+use super::super::key::Key;
+use super::super::window::Window;
+use super::failure::{Failure, Kind};
+use super::store::S3Store;
+use crate::aws::Clients;
+use crate::error::{Error, Result};
+use crate::process::memory_bytes;
+
+/// A body from which nothing comes for so long is given up, and asked for again from where it stopped.
+const STALLED: Duration = Duration::from_secs(5);
+/// Requests in a row that may end without a byte.
+const FRUITLESS: u32 = 4;
+/// Wait before the second of them; it doubles.
+const BACKOFF: Duration = Duration::from_millis(50);
+const READ: &str = "s3:GetObject";
+
+/// What is asked for: an object, one of its versions, and over which connections.
+struct Request<'a> {
+    store: &'a S3Store,
+    clients: &'a Clients,
+    key: String,
+    version: Option<String>,
+    /// What all answers must have, once the first has said it.
+    etag: Option<String>,
+    fresh: bool,
+}
+
+/// Why a body ended before its last byte.
+struct Cut;
+
+impl S3Store {
+    /// See [`super::super::Store::read`].
+    pub(super) async fn fill(
+        &self,
+        key: &Key,
+        version: Option<&str>,
+        start: u64,
+        window: &mut Window<'_>,
+        fresh: bool,
+    ) -> Result<u64> {
+        let clients = self.clients().await?;
+        let of_etag = version.is_some_and(|version| version.starts_with('"'));
+        let (etag, version) = if of_etag { (version, None) } else { (None, version) };
+        let mut request = Request {
+            store: self,
+            clients: &clients,
+            key: self.full(key)?,
+            version: version.map(str::to_owned),
+            etag: etag.map(str::to_owned),
+            fresh,
+        };
+        request.fill(start, window, None).await
+    }
+
+    /// See [`super::super::Store::get`]: the size is S3's to say.
+    pub(super) async fn fetch(&self, key: &Key, range: Option<Range<u64>>) -> Result<Bytes> {
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return self.head(key).await.map(|_| Bytes::new());
+        }
+        let clients = self.clients().await?;
+        let uri = || self.uri(key);
+        let mut request = Request {
+            store: self,
+            clients: &clients,
+            key: self.full(key)?,
+            version: None,
+            etag: None,
+            fresh: false,
+        };
+        let opened = self.within(uri(), 0, async {
+            match request.open(range.clone()).await {
+                Ok(answer) => Ok(Some(answer)),
+                // There is an object, and none of it in the range.
+                Err(failure) if failure.kind == Kind::Range => Ok(None),
+                Err(failure) => Err(request.failed(failure).await),
+            }
+        });
+        let Some(answer) = opened.await? else { return Ok(Bytes::new()) };
+        let bytes = match answer.content_length.and_then(|n| u64::try_from(n).ok()) {
+            Some(bytes) => bytes,
+            // A body in chunks.
+            None => self.head(key).await?.bytes,
+        };
+        if bytes > memory_bytes() {
+            return Err(Error::input(format!(
+                "{} has {bytes} bytes, more than this machine's memory; read it in ranges",
+                uri()
+            )));
+        }
+        let mut data: Vec<u8> = Vec::new();
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        data.try_reserve_exact(size).map_err(|_| {
+            Error::input(format!("{} has {bytes} bytes, too many for memory", uri()))
+        })?;
+        let start = range.map_or(0, |range| range.start);
+        let mut window = Window::new(&mut data.spare_capacity_mut()[..size]);
+        self.within(uri(), bytes, Box::pin(request.fill(start, &mut window, Some(answer)))).await?;
+        let missing = window.missing();
+        if missing > 0 {
+            let reason = format!("{missing} of {bytes} bytes did not come");
+            return Err(Error::Unavailable { uri: uri(), reason });
+        }
+        // SAFETY: no byte of the window is missing.
+        unsafe { data.set_len(size) };
+        Ok(data.into())
+    }
+}
+
+impl Request<'_> {
+    /// Fills the window from `start` on, by as many requests as it takes: each goes on at the last good byte.
+    async fn fill(
+        &mut self,
+        start: u64,
+        window: &mut Window<'_>,
+        mut opened: Option<GetObjectOutput>,
+    ) -> Result<u64> {
+        let mut fruitless = 0;
+        while window.missing() > 0 {
+            let before = window.filled();
+            let from = start + before as u64;
+            let answer = match opened.take() {
+                Some(answer) => Ok(answer),
+                None => self.open(Some(from..from + window.missing() as u64)).await,
+            };
+            let failure = match answer {
+                Ok(answer) => {
+                    let size = known_size(&answer);
+                    match self.take(from, answer, window).await? {
+                        Ok(()) => return Ok(size.unwrap_or(start + window.filled() as u64)),
+                        Err(Cut) => Failure::transient("the body ended early"),
+                    }
+                }
+                // All that there is has been read.
+                Err(failure) if failure.kind == Kind::Range => {
+                    return Ok(start + window.filled() as u64);
+                }
+                Err(failure) => failure,
+            };
+            fruitless = if window.filled() > before { 0 } else { fruitless + 1 };
+            if failure.kind != Kind::Transient || fruitless >= FRUITLESS {
+                return Err(self.failed(failure).await);
+            }
+            if fruitless > 0 {
+                tokio::time::sleep(BACKOFF * (1 << fruitless)).await;
+            }
+        }
+        Ok(start + window.filled() as u64)
+    }
+
+    async fn open(&mut self, range: Option<Range<u64>>) -> Result<GetObjectOutput, Failure> {
+        let Self { store, clients, key, version, etag, fresh } = self;
+        let client = if *fresh { &clients.fresh } else { &clients.read };
+        let range = range.map(|range| {
+            // Past the last byte that a header can name there is none.
+            format!("bytes={}-{}", range.start, range.end.min(i64::MAX as u64).saturating_sub(1))
+        });
+        let answer = Box::pin(
+            client
+                .get_object()
+                .bucket(&store.bucket)
+                .key(key.as_str())
+                .set_range(range)
+                .set_version_id(version.clone())
+                .set_if_match(etag.clone())
+                .set_expected_bucket_owner(store.owner())
+                .set_request_payer(store.payer())
+                .send(),
+        )
+        .await
+        .map_err(Failure::of)?;
+        // An object that is replaced meanwhile must not give half of each.
+        if etag.is_none() {
+            etag.clone_from(&answer.e_tag);
+        }
+        Ok(answer)
+    }
+
+    /// Takes a body into the window. The outer error is final, the inner one worth another request.
+    async fn take(
+        &self,
+        from: u64,
+        answer: GetObjectOutput,
+        window: &mut Window<'_>,
+    ) -> Result<Result<(), Cut>> {
+        // A server that ignores the range sends the object from its beginning.
+        let first = answer.content_range.as_deref().map_or(Some(0), first_byte);
+        if first != Some(from) {
+            let reason = "the server does not answer ranges".to_owned();
+            return Err(Error::Unavailable { uri: self.uri(), reason });
+        }
+        let size = known_size(&answer);
+        let before = window.filled();
+        let taken = drain(answer.body, window).await?;
+        let came = (window.filled() - before) as u64;
+        // The object may be smaller than the reference says: the caller compares the sizes.
+        let ended = window.missing() == 0 || size.is_some_and(|size| from + came >= size);
+        Ok(taken.and(if ended { Ok(()) } else { Err(Cut) }))
+    }
+
+    fn uri(&self) -> String {
+        format!("s3://{}/{}", self.store.bucket, self.key)
+    }
+
+    async fn failed(&self, failure: Failure) -> Error {
+        self.store.failed(self.clients, READ, &self.key, failure).await
+    }
+}
+
+/// Bytes of the object, of which an answer may have a part. A body in chunks does not say it.
+fn known_size(answer: &GetObjectOutput) -> Option<u64> {
+    let length = answer.content_length.and_then(|n| u64::try_from(n).ok());
+    answer.content_range.as_deref().and_then(total).or(length)
+}
+
+async fn drain(mut body: ByteStream, window: &mut Window<'_>) -> Result<Result<(), Cut>> {
+    loop {
+        let Ok(next) = tokio::time::timeout(STALLED, body.next()).await else {
+            return Ok(Err(Cut));
+        };
+        match next {
+            None => return Ok(Ok(())),
+            Some(Err(_)) => return Ok(Err(Cut)),
+            Some(Ok(data)) => {
+                // A server may send more than it was asked for.
+                let data = &data[..data.len().min(window.missing())];
+                window.push(data)?;
+                if window.missing() == 0 && data.is_empty() {
+                    return Ok(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+/// The first byte of `bytes 8-15/100`.
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+/// The object's size in `bytes 8-15/100`.
+fn total(range: &str) -> Option<u64> {
+    range.rsplit('/').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first_byte, total};
+
+    #[test]
+    fn ranges_of_answers() {
+        assert_eq!((first_byte("bytes 8-15/100"), total("bytes 8-15/100")), (Some(8), Some(100)));
+        assert_eq!((first_byte("8-15"), total("bytes 0-1/*")), (None, None));
+    }
+}

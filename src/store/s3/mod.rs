@@ -1,0 +1,12 @@
+//! Objects in an S3 bucket: `s3://bucket/prefix`.
+
+mod failure;
+mod get;
+mod multipart;
+mod options;
+mod pieces;
+mod put;
+mod store;
+
+pub use options::{Addressing, S3Options};
+pub(super) use store::S3Store;
