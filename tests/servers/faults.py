@@ -116,12 +116,11 @@ class Plan:
 
     rules: list[Rule] = field(default_factory=list)
     chances: Mapping[str, float] = field(default_factory=dict)
-    seed: int = 0
     seconds: float = 0.2
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._random = random.Random(self.seed)
+        self._random = random.Random(0)
 
     def add(self, kind: str, *, at: float = 0.5, seconds: float = 0.2, **match: object) -> Rule:
         """Add a rule: `method`, `path` (part of it), `query` (name), `skip`, `times` (None: for ever)."""
@@ -129,6 +128,12 @@ class Plan:
         with self._lock:
             self.rules.append(rule)
         return rule
+
+    def draw(self, chances: Mapping[str, float], *, seed: int, seconds: float = 0.2) -> None:
+        """From now on, let chance decide: the probability of each kind, for each request."""
+        with self._lock:
+            self.chances, self.seconds = chances, seconds
+            self._random = random.Random(seed)
 
     def clear(self) -> None:
         """No more faults."""
