@@ -180,6 +180,8 @@ class Connection:
 
     def _spoil(self, request: Head, head: Head, body: bytes, fault: Fault) -> bool:
         """Send what the fault leaves of an answer that has arrived whole."""
+        if fault.then is not None:
+            fault.then()
         if fault.kind == "swallow":
             return False
         if fault.kind == "stall_first":

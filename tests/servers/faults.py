@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from .wire import Head
 
@@ -60,6 +60,7 @@ class Fault:
     kind: str
     at: float = 0.5
     seconds: float = 0.2
+    then: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -91,6 +92,7 @@ class Rule:
     query: str | None = None
     skip: int = 0
     times: int | None = 1
+    then: Callable[[], object] | None = None
 
     def take(self, request: Head) -> bool:
         """Whether this request is hit; counts it."""
@@ -123,7 +125,10 @@ class Plan:
         self._random = random.Random(0)
 
     def add(self, kind: str, *, at: float = 0.5, seconds: float = 0.2, **match: object) -> Rule:
-        """Add a rule: `method`, `path` (part of it), `query` (name), `skip`, `times` (None: for ever)."""
+        """Add a rule: `method`, `path` (part of it), `query` (name), `skip`, `times` (None: for ever), `then`.
+
+        `then` is called after the server has answered and before the client hears of it.
+        """
         rule = Rule(Fault(kind, at=at, seconds=seconds), **match)  # type: ignore[arg-type]
         with self._lock:
             self.rules.append(rule)
@@ -145,7 +150,7 @@ class Plan:
         with self._lock:
             for rule in self.rules:
                 if rule.take(request):
-                    return rule.fault
+                    return replace(rule.fault, then=rule.then)
             drawn, at = self._random.random(), self._random.random()
             for kind, chance in self.chances.items():
                 drawn -= chance
