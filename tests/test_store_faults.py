@@ -8,12 +8,14 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from legato import Ref, Store
 from legato.errors import CorruptObjectError, LegatoError, StoreUnavailableError
+from tests.servers import microburst
 from tests.servers.proxy import FaultProxy, Seen
 from tests.servers.seaweedfs import S3Server
 
@@ -383,3 +385,34 @@ class TestParts:
         first = s3store.commit("k", self.DATA)
         assert s3store.commit("k", self.DATA[::-1]) == first
         assert self.uploads(s3, s3store) == []
+
+
+MICROBURST: list[dict[str, Any]] = [
+    {"error": {"code": "SlowDown", "status": 503}},
+    {"error": {"code": "InternalError", "status": 500}},
+    {"reset": True},
+    {"latency": 300},
+    {"response": {"abort_frac": 0.3}},
+    {"response": {"truncate_frac": 0.5}},
+    {"response": {"corrupt_bytes": 4}},
+    {"response": {"corrupt_bytes": 4, "strip_headers": ["x-amz-checksum-crc64nvme", "etag"]}},
+]
+
+
+def test_faults_of_microburst(
+    s3: S3Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = some(SIZE)
+    burst = microburst.start(tmp_path, s3)
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", burst.endpoint)
+        store = Store.open(s3_url, timeout_s=30)
+        ref = store.commit("k", data)
+        for i, rule in enumerate(MICROBURST, start=1):
+            burst.rules({"service": "s3", "operation": "GetObject", "times": 1, **rule})
+            assert store.get(ref) == data
+            assert len(burst.fired()) == i
+        burst.rules({"service": "s3", "operation": "PutObject", "times": 1, "reset": True})
+        assert store.get(store.put(data, "other")) == data
+    finally:
+        burst.server.stop()
