@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -94,7 +95,9 @@ def run(count: int, *, seed: int, kill_every_s: float, timeout_s: float, folder:
             with proxy.lock:
                 found.faults, found.requests = proxy.faults.copy(), len(proxy.seen)
                 tries = (seen.headers.get("amz-sdk-request", "") for seen in proxy.seen)
-                found.repeated = sum("attempt=" in t and "attempt=1;" not in t for t in tries)
+                found.repeated = sum(
+                    re.match(r"attempt=([2-9]|\d\d)", t) is not None for t in tries
+                )
         with environment(server.environ()):
             examine(Store.open(url), folder, found)
     finally:
