@@ -70,6 +70,11 @@ SECONDS ?= 60
 fuzz: dev materials ## Look for texts that legato tokenizes otherwise than tokenizers: make fuzz SECONDS=1800
 	RUST_BACKTRACE=0 $(BIN)/python tests/fuzz_tokenize.py --seconds $(SECONDS)
 
+OPERATIONS ?= 10000
+.PHONY: faults
+faults: dev ## Use a store through a proxy that makes faults, kill the writers, and write docs/reliability.md (minutes)
+	$(BIN)/python -m tests.fault_run --operations $(OPERATIONS) --output docs/reliability.md
+
 .PHONY: clean
 clean: ## Remove the virtual environment and built files; the shared target folder stays
 	rm -rf $(VENV) dist build .legato

@@ -1,0 +1,1 @@
+"""Real servers for the tests, on loopback: SeaweedFS, ministack, microburst, and a proxy that makes faults."""
