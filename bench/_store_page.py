@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 
 from bench import _page
@@ -195,17 +196,23 @@ def _all(measured: Measured) -> Iterator[tuple[str, ...]]:
 
 def _shown(case: Case, what: str) -> Callable[[Spent], str]:
     """Return how wall or processor time of a case is written."""
+    return partial(_wall, case) if what == "wall" else partial(_cpu, case)
+
+
+def _wall(case: Case, spent: Spent) -> str:
+    if case.verb == "many":
+        return f"{MANY / spent.wall:,.0f}/s"
     if case.bytes >= MIB:
-        if what == "wall":
-            return lambda spent: f"{case.bytes / MIB / spent.wall:,.0f} MiB/s"
-        return lambda spent: f"{spent.cpu * GIB / case.bytes:.2f} CPU s/GiB"
-    if case.bytes:
-        if what == "wall":
-            return lambda spent: f"{spent.wall * 1e6:,.0f} µs"
-        return lambda spent: f"{spent.cpu * 1e6:,.0f} µs CPU"
-    if what == "wall":
-        return lambda spent: f"{spent.wall * 1e3:,.0f} ms"
-    return lambda spent: f"{spent.cpu * 1e3:,.0f} ms CPU"
+        return f"{case.bytes / MIB / spent.wall:,.0f} MiB/s"
+    return f"{spent.wall * 1e6:,.0f} µs" if case.bytes else f"{spent.wall * 1e3:,.0f} ms"
+
+
+def _cpu(case: Case, spent: Spent) -> str:
+    if case.verb == "many":
+        return f"{spent.cpu / MANY * 1e6:,.0f} µs CPU each"
+    if case.bytes >= MIB:
+        return f"{spent.cpu * GIB / case.bytes:.2f} CPU s/GiB"
+    return f"{spent.cpu * 1e6:,.0f} µs CPU" if case.bytes else f"{spent.cpu * 1e3:,.0f} ms CPU"
 
 
 def _ways(measured: Measured) -> Iterator[str]:
