@@ -57,6 +57,10 @@ bench-tokenize: $(VENV)/.bench ## Compare tokenization with its peers, and write
 bench-infer: $(VENV)/.bench-infer $(VENV)/.model ## Compare inference with its peers, and write it into BENCHMARKS.md (about 25 minutes; QUICK=--quick)
 	$(BIN)/python bench/infer.py $(QUICK) --output BENCHMARKS.md
 
+.PHONY: bench-store
+bench-store: $(VENV)/.bench-store ## Compare the S3 store with its peers, and write it into BENCHMARKS.md (about 10 minutes; QUICK=--quick)
+	$(BIN)/python bench/store.py $(QUICK) --output BENCHMARKS.md
+
 .PHONY: materials
 materials: $(VENV)/bin/python ## Fetch the tokenizer files and texts of the corpus tests, the fuzzer and the benchmark
 	$(BIN)/python -m bench._materials
@@ -103,6 +107,10 @@ $(VENV)/.dev: $(VENV)/.installed $(VENV)/.model
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[bench]"
+	touch $@
+
+$(VENV)/.bench-store: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "$$(ls dist/*.whl)[bench-store]"
 	touch $@
 
 # embed-anything names an older onnxruntime than the newest, which is the peer.

@@ -30,7 +30,10 @@ WORKFLOW = ROOT / "examples" / "stdlib" / "workflow.py"
 IMPORTS = ("legato", "legato.stages.inference", "numpy", "tokenizers")
 ROUNDS = 9
 LAYER_BYTES = 250 << 20
-OTHERS = ("Tokenization", "Inference", "Inference, accuracy of int8", "Inference, base size")
+OTHERS = (
+    *("Tokenization", "Inference", "Inference, accuracy of int8", "Inference, base size"),
+    "Store",
+)
 """Sections that other benchmarks make, which take longer."""
 
 
