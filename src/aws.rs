@@ -100,6 +100,23 @@ pub enum Addressing {
     Virtual,
 }
 
+impl Addressing {
+    const NAMES: [(Self, &str); 3] =
+        [(Self::Auto, "auto"), (Self::Path, "path"), (Self::Virtual, "virtual")];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(found, _)| *found)
+    }
+
+    /// Its name, as settings write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(known, _)| *known == self).map_or("auto", |(_, name)| name)
+    }
+}
+
 /// The clients of an environment, made on first use.
 pub async fn clients(environment: Environment, addressing: Addressing) -> Result<Arc<Clients>> {
     let made = MADE.get(|| Ok(Mutex::default()))?;
