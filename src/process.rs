@@ -2,7 +2,7 @@
 
 use std::process;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::Result;
 
@@ -63,8 +63,15 @@ impl<T> Slot<T> {
 }
 
 /// Most memory that this process can have, in bytes: the machine's, or its control group's where that is less.
+///
+/// Asked for once: it is looked up before each read, and a limit does not change while a function runs.
 #[must_use]
 pub(crate) fn memory_bytes() -> u64 {
+    static FOUND: OnceLock<u64> = OnceLock::new();
+    *FOUND.get_or_init(find_memory_bytes)
+}
+
+fn find_memory_bytes() -> u64 {
     // SAFETY: `sysconf` has no preconditions.
     let (pages, size) =
         unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
