@@ -25,3 +25,4 @@ mod texts;
 mod threads;
 mod tokenizer;
 mod tokens;
+mod transfer;

@@ -11,6 +11,7 @@ use super::arguments::Text;
 use super::enter;
 use super::errors::{input, to_python};
 use super::reference::Ref;
+use super::transfer::{self, Source};
 use crate::error::{Error, Result};
 use crate::reference::Description;
 use crate::store::{self, Addressing, Body, Key, S3Options};
@@ -179,15 +180,51 @@ impl Store {
         py: Python<'py>,
         source: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let data = if let Ok(reference) = source.cast::<Ref>() {
-            let reference = &reference.get().inner;
-            enter::io(py, store::read(self.inner.as_ref(), reference))?
-        } else if let Ok(key) = source.extract::<Text>() {
-            enter::io(py, async { self.inner.get(&Key::parse(&key.0)?, None).await })?
-        } else {
-            return Err(input(py, "give a Ref or a key"));
-        };
-        Ok(PyBytes::new(py, &data))
+        transfer::get(py, &self.inner, Source::of(source)?)
+    }
+
+    /// Return all bytes of many objects, read at the same time, in the order of the sources.
+    ///
+    /// Args:
+    ///     sources: references, whose bytes are verified, or keys.
+    ///
+    /// Raises:
+    ///     What `get` raises, of the first that fails.
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        sources: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let sources = sources.iter().map(Source::of).collect::<PyResult<_>>()?;
+        transfer::get_many(py, &self.inner, sources)
+    }
+
+    /// Return a URL by which anyone can read an object for a while, for a person or a browser.
+    ///
+    /// Args:
+    ///     source: a reference or a key. Of a reference in a bucket with versions, the URL is of that version.
+    ///     expires_s: seconds until it expires, at most 604,800 (7 days) and no longer than the credentials last.
+    ///
+    /// Raises:
+    ///     InputError: this store is not on S3.
+    #[pyo3(signature = (source, *, expires_s = 3600))]
+    fn presign(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        expires_s: u64,
+    ) -> PyResult<String> {
+        let source = Source::of(source)?;
+        enter::io(py, async {
+            let (key, version) = match source {
+                Source::Ref(reference) => {
+                    (Key::in_store(&reference.uri, self.inner.url())?, reference.version)
+                }
+                Source::Key(key) => (Key::parse(&key)?, None),
+            };
+            let expires = Duration::from_secs(expires_s);
+            self.inner.presign(&key, version.as_deref(), expires).await
+        })
     }
 
     /// Iterate over the bytes of an object in verified chunks of at most 8 MiB.

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use futures_util::future::join;
 
 use super::contract::{Body, Condition, Head, Put, Store, Stored};
+use super::deadline::within;
 use super::key::{CHUNKS_SUFFIX, Key, REF_SUFFIX};
-use super::read::{chunks, read};
+use super::read::{chunks, get_fresh, read};
 use crate::error::{Error, Result};
-use crate::reference::{Checksums, Description, Ref};
+use crate::reference::{Checksums, Description, Ref, crc, crc_text};
 use crate::runtime;
 
 /// Longest media type.
@@ -20,6 +21,11 @@ const COMMIT_ATTEMPTS: u32 = 4;
 
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+    let limit = store.deadline(body.bytes()?);
+    within(limit, || store.uri(key), put_now(store, key, body, about)).await
+}
+
+async fn put_now(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
     let stored = store_and_sum(store, key, body, Condition::Always).await?;
     let (sums, version) = stored.ok_or_else(|| Error::internal("a write was not made"))?;
@@ -34,13 +40,18 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
 /// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+    let limit = store.deadline(body.bytes()?);
+    within(limit, || store.uri(key), commit_now(store, key, body, about)).await
+}
+
+async fn commit_now(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
     for _ in 0..COMMIT_ATTEMPTS {
         let stored = store_and_sum(store, key, body.clone(), Condition::Absent).await?;
         let (sums, version) = if let Some(stored) = stored {
             stored
         } else {
-            if let Some(winner) = find(store, key).await? {
+            if let Some(winner) = find_now(store, key).await? {
                 return Ok(winner);
             }
             match adopt(store, key).await {
@@ -53,9 +64,12 @@ pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description
         let json = Bytes::from(reference.to_json()?).into();
         let at = key.with_suffix(REF_SUFFIX);
         if store.put(&at, json, Condition::Absent).await? != Put::Exists {
-            return Ok(reference);
+            if !in_parts(store, &reference) || kept(store, key, &reference).await? {
+                return Ok(reference);
+            }
+            continue;
         }
-        if let Some(winner) = find(store, key).await? {
+        if let Some(winner) = find_now(store, key).await? {
             return Ok(winner);
         }
     }
@@ -63,16 +77,36 @@ pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description
     Err(Error::Unavailable { uri: store.uri(key), reason })
 }
 
+/// Whether an object was written in parts, whose completion not every server makes one step.
+fn in_parts(store: &dyn Store, reference: &Ref) -> bool {
+    store.parts().at_once > 1 && reference.chunk_count() > 1
+}
+
+/// Whether the object is still the one that was written: AWS lets one of two completions win, others may let both.
+async fn kept(store: &dyn Store, key: &Key, reference: &Ref) -> Result<bool> {
+    let head = store.head(key).await?;
+    if head.version == reference.version {
+        return Ok(true);
+    }
+    store.delete(&key.with_suffix(REF_SUFFIX), None).await?;
+    Ok(false)
+}
+
 /// Digests of an object that was left without a reference.
 async fn adopt(store: &dyn Store, key: &Key) -> Result<(Checksums, Option<String>)> {
     let before = store.head(key).await?;
     let data = store.get(key, None).await?;
+    // Nothing vouches for these bytes: they must be what the store has summed, or come twice.
+    let expected = match &before.crc64nvme {
+        Some(crc) => crc.clone(),
+        None => crc_text(crc(&get_fresh(store, key).await?)),
+    };
+    let sums = runtime::aside(move || Checksums::of(&data)).await?;
     let after = store.head(key).await?;
-    if before != after || data.len() as u64 != after.bytes {
-        let reason = "it was replaced while it was read".to_owned();
+    if before != after || crc_text(sums.crc()) != expected {
+        let reason = "its bytes came differently each time".to_owned();
         return Err(Error::Unavailable { uri: store.uri(key), reason });
     }
-    let sums = runtime::aside(move || Checksums::of(&data)).await?;
     Ok((sums, after.version))
 }
 
@@ -81,39 +115,74 @@ async fn adopt(store: &dyn Store, key: &Key) -> Result<(Checksums, Option<String
 /// A store that keeps CRCs or versions is asked for them; of others the bytes are read. An output that is damaged
 /// or has lost its bytes is removed, so that it is made again instead of failing every run from here on.
 pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
-    let found = match ref_at(store, key).await {
-        Ok(None) => return Ok(None),
+    within(store.deadline(0), || store.uri(key), find_now(store, key)).await
+}
+
+async fn find_now(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
+    match look(store, key, false).await? {
+        Found::Nothing => Ok(None),
+        Found::Whole(reference) => Ok(Some(reference)),
+        // It may be the answer that is damaged: what is removed is seen so twice, over another connection.
+        Found::Damaged { .. } => match look(store, key, true).await? {
+            Found::Nothing => Ok(None),
+            Found::Whole(reference) => Ok(Some(reference)),
+            Found::Damaged { object, reference } => {
+                // The object first: damaged and without a `.ref`, it would be adopted as it is. Only these two:
+                // another writer may have made them anew meanwhile.
+                if let Some(object) = object {
+                    store.delete(key, object.etag.as_deref()).await?;
+                }
+                store.delete(&key.with_suffix(REF_SUFFIX), reference.as_deref()).await?;
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// What there is of an output.
+enum Found {
+    Nothing,
+    Whole(Ref),
+    /// The object, if there is one, and the etag of its `.ref`.
+    Damaged {
+        object: Option<Head>,
+        reference: Option<String>,
+    },
+}
+
+async fn look(store: &dyn Store, key: &Key, fresh: bool) -> Result<Found> {
+    let at = key.with_suffix(REF_SUFFIX);
+    let etag = match fresh.then(|| store.head(&at)) {
+        None => None,
+        Some(head) => match head.await {
+            Err(Error::NotFound { .. }) => return Ok(Found::Nothing),
+            head => head?.etag,
+        },
+    };
+    let found = match reference_at(store, key, fresh).await {
+        Ok(None) => return Ok(Found::Nothing),
         found => found,
     };
-    let head = match store.head(key).await {
-        Ok(head) => Some(head),
+    let object = match store.head(key).await {
         Err(Error::NotFound { .. }) => None,
-        Err(other) => return Err(other),
+        head => Some(head?),
     };
-    let verdict = match (found, &head) {
-        (Ok(Some(reference)), Some(head)) => {
-            whole(store, &reference, head).await.map(|()| Some(reference))
-        }
-        (Ok(_), _) => Ok(None),
+    let verdict = match (found, &object) {
+        (Ok(Some(reference)), Some(head)) => whole(store, reference, head).await,
         (Err(e), _) => Err(e),
+        _ => Err(Error::NotFound { uri: store.uri(key) }),
     };
     match verdict {
-        Ok(Some(reference)) => Ok(Some(reference)),
-        Ok(None) | Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
-            // The object first: damaged and without a `.ref`, it would be adopted as it is. Only this one:
-            // another writer may have made it anew meanwhile.
-            if let Some(head) = head {
-                store.delete(key, head.etag.as_deref()).await?;
-            }
-            store.delete(&key.with_suffix(REF_SUFFIX), None).await?;
-            Ok(None)
+        Ok(reference) => Ok(Found::Whole(reference)),
+        Err(Error::Corrupt { .. } | Error::NotFound { .. }) => {
+            Ok(Found::Damaged { object, reference: etag })
         }
         Err(other) => Err(other),
     }
 }
 
 /// Fails unless the bytes are what the reference says, and can be read in chunks too.
-async fn whole(store: &dyn Store, reference: &Ref, head: &Head) -> Result<()> {
+async fn whole(store: &dyn Store, reference: Ref, head: &Head) -> Result<Ref> {
     let corrupt = |what, expected: &str, found: &str| Error::Corrupt {
         uri: reference.uri.clone(),
         what,
@@ -131,18 +200,26 @@ async fn whole(store: &dyn Store, reference: &Ref, head: &Head) -> Result<()> {
         // The very object that was written then.
         None if reference.version.is_some() && reference.version == head.version => {}
         None => {
-            read(store, reference).await?;
+            read(store, &reference).await?;
         }
     }
-    chunks(store, reference).await.map(|_| ())
+    chunks(store, &reference).await?;
+    // The same bytes, written once more since.
+    let version = reference.version.as_ref().and(head.version.clone());
+    Ok(Ref { version, ..reference })
 }
 
 /// The reference that lies beside an output, unverified.
 ///
 /// It says where it was found, so a store that was moved or copied stays readable.
 pub async fn ref_at(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
+    reference_at(store, key, false).await
+}
+
+async fn reference_at(store: &dyn Store, key: &Key, fresh: bool) -> Result<Option<Ref>> {
     let at = key.with_suffix(REF_SUFFIX);
-    let json = match store.get(&at, None).await {
+    let json = if fresh { get_fresh(store, &at).await } else { store.get(&at, None).await };
+    let json = match json {
         Err(Error::NotFound { .. }) => return Ok(None),
         json => json?,
     };

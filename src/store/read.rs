@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::contract::{Parts, Store};
+use super::deadline::within;
 use super::key::Key;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::reference::{Ref, combine, combine_lengths, crc_text};
 
 /// All bytes of an object, verified.
 pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
-    let mut memory = Memory::of(reference, reference.bytes)?;
+    let mut memory = Memory::of(&reference.uri, reference.bytes)?;
     read_into(store, reference, memory.buffer()).await?;
     // SAFETY: a read succeeds only when it has filled the whole buffer.
     Ok(unsafe { memory.filled() })
@@ -27,6 +28,15 @@ pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
 /// A chunk that is not what the reference says is read once more over a connection of its own: what was wrong
 /// may have been the way, not the object.
 pub async fn read_into(
+    store: &dyn Store,
+    reference: &Ref,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<()> {
+    let limit = store.deadline(reference.bytes);
+    within(limit, || reference.uri.clone(), read_now(store, reference, buffer)).await
+}
+
+async fn read_now(
     store: &dyn Store,
     reference: &Ref,
     buffer: &mut [MaybeUninit<u8>],
@@ -57,8 +67,12 @@ pub async fn read_chunks_into(
 ) -> Result<()> {
     let key = Key::in_store(&reference.uri, store.url())?;
     let object = Object { store, reference, key };
-    let read = object.read(range.clone(), buffer).await?;
-    object.repair(range, buffer, &read, crcs).await
+    let limit = store.deadline(buffer.len() as u64);
+    let read = async {
+        let read = object.read(range.clone(), buffer).await?;
+        object.repair(range, buffer, &read, crcs).await
+    };
+    within(limit, || reference.uri.clone(), read).await
 }
 
 /// One chunk of an object, verified by its CRC.
@@ -69,7 +83,7 @@ pub async fn read_chunk(
     index: u64,
 ) -> Result<Bytes> {
     let bytes = reference.chunk_range(index);
-    let mut memory = Memory::of(reference, bytes.end - bytes.start)?;
+    let mut memory = Memory::of(&reference.uri, bytes.end - bytes.start)?;
     read_chunks_into(store, reference, crcs, index..index + 1, memory.buffer()).await?;
     // SAFETY: as above.
     Ok(unsafe { memory.filled() })
@@ -104,27 +118,43 @@ pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
     Ok(crcs.into_iter().map(crc_text).collect())
 }
 
+/// All bytes under a key, over a connection of its own; nothing vouches for them.
+pub(super) async fn get_fresh(store: &dyn Store, key: &Key) -> Result<Bytes> {
+    let bytes = store.head(key).await?.bytes;
+    let uri = store.uri(key);
+    let mut memory = Memory::of(&uri, bytes)?;
+    let mut window = Window::new(memory.buffer());
+    if bytes > 0 {
+        store.read(key, None, 0, &mut window, true).await?;
+    }
+    if window.missing() > 0 {
+        return Err(Error::Unavailable { uri, reason: "bytes are missing".to_owned() });
+    }
+    // SAFETY: the window has the whole buffer, and no byte of it is missing.
+    Ok(unsafe { memory.filled() })
+}
+
 /// Memory for bytes that are to come. The size is the reference's word: it is bounded before memory is taken.
-struct Memory {
+pub(super) struct Memory {
     data: Vec<u8>,
     size: usize,
 }
 
 impl Memory {
-    fn of(reference: &Ref, bytes: u64) -> Result<Self> {
-        let size = bounded(reference, bytes)?;
+    pub(super) fn of(uri: &str, bytes: u64) -> Result<Self> {
+        let size = bounded(uri, bytes)?;
         let mut data = Vec::new();
-        data.try_reserve_exact(size).map_err(|_| too_large(reference, bytes))?;
+        data.try_reserve_exact(size).map_err(|_| too_large(uri, bytes))?;
         Ok(Self { data, size })
     }
 
-    fn buffer(&mut self) -> &mut [MaybeUninit<u8>] {
+    pub(super) fn buffer(&mut self) -> &mut [MaybeUninit<u8>] {
         &mut self.data.spare_capacity_mut()[..self.size]
     }
 
     /// # Safety
     /// All bytes of the buffer have been written.
-    unsafe fn filled(mut self) -> Bytes {
+    pub(super) unsafe fn filled(mut self) -> Bytes {
         // SAFETY: the caller's promise; the capacity is `size` or more.
         unsafe { self.data.set_len(self.size) };
         self.data.into()
@@ -132,15 +162,14 @@ impl Memory {
 }
 
 /// `bytes` as a size, if this machine can hold them.
-pub fn bounded(reference: &Ref, bytes: u64) -> Result<usize> {
+pub fn bounded(uri: &str, bytes: u64) -> Result<usize> {
     let size = usize::try_from(bytes).ok().filter(|_| bytes <= memory_bytes());
-    size.ok_or_else(|| too_large(reference, bytes))
+    size.ok_or_else(|| too_large(uri, bytes))
 }
 
-fn too_large(reference: &Ref, bytes: u64) -> Error {
+fn too_large(uri: &str, bytes: u64) -> Error {
     Error::input(format!(
-        "{} bytes of {} are more than this machine's memory; read it by chunks or slices",
-        bytes, reference.uri
+        "{bytes} bytes of {uri} are more than this machine's memory; read it by chunks or slices"
     ))
 }
 

@@ -3,18 +3,20 @@ use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
 use super::super::contract::Store as _;
 use super::super::key::Key;
+use super::super::read::Memory;
 use super::super::window::Window;
 use super::direct::Order;
 use super::failure::{Failure, Kind};
-use super::store::S3Store;
+use super::store::{S3Store, crc_of_base64};
 use crate::aws::Clients;
 use crate::error::{Error, Result};
-use crate::process::memory_bytes;
+use crate::reference::crc_text;
 
 /// A body from which nothing comes for so long is given up, and asked for again from where it stopped.
 const STALLED: Duration = Duration::from_secs(5);
@@ -40,23 +42,33 @@ struct Answer {
     etag: Option<String>,
     content_length: Option<i64>,
     content_range: Option<String>,
+    /// CRC-64/NVME of the object, in base64.
+    crc64nvme: Option<String>,
     body: ByteStream,
 }
 
 impl From<GetObjectOutput> for Answer {
     fn from(found: GetObjectOutput) -> Self {
-        let GetObjectOutput { e_tag: etag, content_length, content_range, body, .. } = found;
-        Self { etag, content_length, content_range, body }
+        Self {
+            etag: found.e_tag,
+            content_length: found.content_length,
+            content_range: found.content_range,
+            crc64nvme: found.checksum_crc64_nvme,
+            body: found.body,
+        }
     }
 }
 
 impl From<HttpResponse> for Answer {
     fn from(found: HttpResponse) -> Self {
         let header = |name: &str| found.headers().get(name).map(str::to_owned);
-        let length = header("content-length").and_then(|length| length.parse().ok());
-        let (etag, content_range) = (header("etag"), header("content-range"));
-        let body = ByteStream::new(found.into_body());
-        Self { etag, content_length: length, content_range, body }
+        Self {
+            etag: header("etag"),
+            content_length: header("content-length").and_then(|length| length.parse().ok()),
+            content_range: header("content-range"),
+            crc64nvme: header("x-amz-checksum-crc64nvme"),
+            body: ByteStream::new(found.into_body()),
+        }
     }
 }
 
@@ -92,6 +104,26 @@ impl S3Store {
         if range.as_ref().is_some_and(Range::is_empty) {
             return self.head(key).await.map(|_| Bytes::new());
         }
+        let found = self.fetch_once(key, range.clone(), false).await?;
+        match found {
+            Fetched::Whole(data) => Ok(data),
+            // It may be the way that is damaged.
+            Fetched::Damaged { .. } => match self.fetch_once(key, range, true).await? {
+                Fetched::Whole(data) => Ok(data),
+                Fetched::Damaged { expected, found } => {
+                    let (uri, what) = (self.uri(key), "crc64nvme");
+                    Err(Error::Corrupt { uri, what, expected, found })
+                }
+            },
+        }
+    }
+
+    async fn fetch_once(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+        fresh: bool,
+    ) -> Result<Fetched> {
         let clients = self.clients().await?;
         let uri = || self.uri(key);
         let mut request = Request {
@@ -100,7 +132,7 @@ impl S3Store {
             key: self.full(key)?,
             version: None,
             etag: None,
-            fresh: false,
+            fresh,
         };
         let opened = self.within(uri(), 0, async {
             match request.open(range.clone()).await {
@@ -110,35 +142,39 @@ impl S3Store {
                 Err(failure) => Err(request.failed(failure).await),
             }
         });
-        let Some(answer) = opened.await? else { return Ok(Bytes::new()) };
+        let Some(answer) = opened.await? else { return Ok(Fetched::Whole(Bytes::new())) };
         let bytes = match answer.content_length.and_then(|n| u64::try_from(n).ok()) {
             Some(bytes) => bytes,
             // A body in chunks.
             None => self.head(key).await?.bytes,
         };
-        if bytes > memory_bytes() {
-            return Err(Error::input(format!(
-                "{} has {bytes} bytes, more than this machine's memory; read it in ranges",
-                uri()
-            )));
-        }
-        let mut data: Vec<u8> = Vec::new();
-        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
-        data.try_reserve_exact(size).map_err(|_| {
-            Error::input(format!("{} has {bytes} bytes, too many for memory", uri()))
-        })?;
+        // Of a part of the object it would say nothing.
+        let whole = answer.crc64nvme.as_deref().filter(|_| range.is_none());
+        let expected = whole.and_then(crc_of_base64).map(crc_text);
+        let mut memory = Memory::of(&uri(), bytes)?;
+        let mut window = Window::new(memory.buffer());
         let start = range.map_or(0, |range| range.start);
-        let mut window = Window::new(&mut data.spare_capacity_mut()[..size]);
-        self.within(uri(), bytes, Box::pin(request.fill(start, &mut window, Some(answer)))).await?;
+        let fill = Box::pin(request.fill(start, &mut window, Some(answer)));
+        self.within(uri(), bytes, fill).await?;
         let missing = window.missing();
         if missing > 0 {
             let reason = format!("{missing} of {bytes} bytes did not come");
             return Err(Error::Unavailable { uri: uri(), reason });
         }
-        // SAFETY: no byte of the window is missing.
-        unsafe { data.set_len(size) };
-        Ok(data.into())
+        let found = crc_text(window.crc());
+        // SAFETY: the window has the whole buffer, and no byte of it is missing.
+        let data = unsafe { memory.filled() };
+        Ok(match expected {
+            Some(expected) if expected != found => Fetched::Damaged { expected, found },
+            _ => Fetched::Whole(data),
+        })
     }
+}
+
+/// Bytes, or the CRCs that the answer and they have.
+enum Fetched {
+    Whole(Bytes),
+    Damaged { expected: String, found: String },
 }
 
 impl Request<'_> {
@@ -218,6 +254,8 @@ impl Request<'_> {
                 .get_object()
                 .bucket(&store.bucket)
                 .key(key.as_str())
+                // Without a range the answer says the CRC of the object, where S3 has it.
+                .set_checksum_mode(range.is_none().then_some(ChecksumMode::Enabled))
                 .set_range(range)
                 .set_version_id(version.clone())
                 .set_if_match(etag.clone())
