@@ -1,5 +1,6 @@
 //! What belongs to a process: values of which a child of `fork` makes its own, and its memory.
 
+use std::mem::MaybeUninit;
 use std::process;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -85,3 +86,28 @@ fn find_memory_bytes() -> u64 {
         .and_then(|text| text.trim().parse().ok())
         .map_or(machine, |group: u64| machine.min(group))
 }
+
+/// Smallest memory for which huge pages are asked: two of them.
+#[cfg(target_os = "linux")]
+const HUGE: usize = 4 << 20;
+
+/// Asks the system to back memory that nothing has been written to with huge pages, as numpy does for its own:
+/// to be given 4 KiB at a time costs as much as to receive them.
+#[cfg(target_os = "linux")]
+pub(crate) fn ask_for_huge_pages(memory: &mut [MaybeUninit<u8>]) {
+    const PAGE: usize = 4096;
+    let bytes = memory.len();
+    if bytes >= HUGE {
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let skipped = start.align_offset(PAGE);
+        // SAFETY: whole pages inside memory that is borrowed mutably; the advice changes no contents. It may be
+        // refused, and is not needed.
+        unsafe {
+            let advised = start.add(skipped).cast();
+            libc::madvise(advised, (bytes - skipped) & !(PAGE - 1), libc::MADV_HUGEPAGE);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn ask_for_huge_pages(_: &mut [MaybeUninit<u8>]) {}

@@ -12,7 +12,7 @@ use super::deadline::within;
 use super::key::Key;
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::process::memory_bytes;
+use crate::process::{ask_for_huge_pages, memory_bytes};
 use crate::reference::{Ref, combine, combine_lengths, crc_text};
 
 /// All bytes of an object, verified.
@@ -41,6 +41,7 @@ async fn read_now(
     reference: &Ref,
     buffer: &mut [MaybeUninit<u8>],
 ) -> Result<()> {
+    ask_for_huge_pages(buffer);
     let key = Key::in_store(&reference.uri, store.url())?;
     let object = Object { store, reference, key };
     let known = object.known_chunks();
