@@ -1,8 +1,9 @@
-"""Find and remove what no manifest reaches: intermediate outputs, and what writers that died have left.
+"""Find and remove what no manifest reaches, and what writers that died have left.
 
-A run's result names its parts; its records under ``runs/`` name what its shards have made. All that these
-reach stays, as well as the records themselves and whatever is younger than a grace period. Tokens and vectors
-between the states are reached by none once a run is done: they only save work if the same inputs come again.
+A run's result names its parts; its records under ``runs/`` name what its shards have made. All
+that these reach stays, as well as the records themselves and whatever is younger than a grace
+period. Tokens and vectors between the states are reached by none once a run is done: they only
+save work if the same inputs come again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def find(store: Store, *, now: float, grace_days: float = GRACE_DAYS) -> Garbage
 
     Raises:
         InputError: The number of days is negative.
-        CorruptObjectError: A manifest is damaged: what it reaches cannot be told, so nothing may go.
+        CorruptObjectError: A manifest is damaged: what it reaches cannot be told, so all stays.
     """
     before = _before(now, grace_days)
     entries = {key: (size, written) for key, size, written in store.entries()}

@@ -161,7 +161,7 @@ def bind(
 
 
 def _bucket(store: Store) -> Store:
-    """Return the bucket that holds a store, as item readers know it: by keys that have the prefix."""
+    """Return the bucket of a store: item readers know it by keys that have the prefix."""
     scheme, _, rest = store.url.partition("://")
     return store.beside(f"s3://{rest.partition('/')[0]}") if scheme == "s3" else store
 
@@ -178,7 +178,10 @@ def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) 
     if "://" in url:
         return Store.open(url)
     if not url or "\0" in url or _SCHEME.match(url):
-        msg = f"store {url!r} is neither a folder nor a URL; use a path, s3://bucket/prefix, file:///folder or memory://name"
+        msg = (
+            f"store {url!r} is neither a folder nor a URL; "
+            "use a path, s3://bucket/prefix, file:///folder or memory://name"
+        )
         raise InputError(msg)
     return Store.open(Path(url).expanduser().resolve().as_uri())
 
