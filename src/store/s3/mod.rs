@@ -1,7 +1,9 @@
 //! Objects in an S3 bucket: `s3://bucket/prefix`.
 
+mod direct;
 mod failure;
 mod get;
+mod list;
 mod multipart;
 mod options;
 mod pieces;
