@@ -166,7 +166,7 @@ fn field_error(error: &serde_json::Error) -> String {
 }
 
 /// Digests of bytes, computed as they pass by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checksums {
     sha256: Sha256,
     chunks: Vec<u64>,
@@ -212,6 +212,12 @@ impl Checksums {
         let (whole, covered) = combine(&self.chunks, self.bytes, CHUNK_BYTES);
         let rest = self.bytes - covered;
         crc_fast::checksum_combine(Crc64Nvme, whole, self.open.finalize(), rest)
+    }
+
+    /// sha256 of all bytes so far, lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256.clone().finalize())
     }
 
     /// The reference to an object of these bytes, and all chunk CRCs where they need a sidecar.
