@@ -2,18 +2,18 @@
 
 use crate::reference::{Description, crc, crc_text};
 
-pub const BINARY: &str = "application/octet-stream";
-pub const TEXT: &str = "text/plain; charset=utf-8";
-pub const JSON: &str = "application/json";
+const BINARY: &str = "application/octet-stream";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 /// An event's value that was too large to travel; it is put back on the way in.
-pub const VALUE: &str = "application/vnd.legato.value+json";
-pub const JSONL: &str = "application/jsonl";
-pub const JSONL_ZSTD: &str = "application/jsonl+zstd";
+const VALUE: &str = "application/vnd.legato.value+json";
+const JSONL: &str = "application/jsonl";
+const JSONL_ZSTD: &str = "application/jsonl+zstd";
 /// One array: safetensors whose only tensor is called [`ARRAY_NAME`].
-pub const ARRAY: &str = "application/vnd.legato.array+safetensors";
-pub const TENSORS: &str = "application/vnd.safetensors";
-pub const TOKENS: &str = "application/vnd.legato.tokens+safetensors";
-pub const PARQUET: &str = "application/vnd.apache.parquet";
+const ARRAY: &str = "application/vnd.legato.array+safetensors";
+const TENSORS: &str = "application/vnd.safetensors";
+const TOKENS: &str = "application/vnd.legato.tokens+safetensors";
+const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// The tensor of an object of type [`ARRAY`].
 pub const ARRAY_NAME: &str = "array";

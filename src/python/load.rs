@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use super::errors::input;
 use super::memory::{Buffer, Filled};
 use super::tokens::Tokens;
+use super::transfer::{self, Source};
 use super::values::unsaid;
 use super::{enter, json};
 use crate::format::{self, ARRAY_NAME, Entry, Form};
@@ -40,9 +41,7 @@ pub(super) fn load<'py>(
             let data = read(py, store, reference)?;
             json::load(py, &data)?.ok_or_else(|| mistyped(py, reference))
         }
-        Form::Jsonl | Form::JsonlZstd => {
-            records(py, store, reference, form).map(Bound::into_any)
-        }
+        Form::Jsonl | Form::JsonlZstd => records(py, store, reference, form).map(Bound::into_any),
         Form::Array => {
             let tensors = tensors(py, store, reference)?;
             tensors.get_item(ARRAY_NAME)?.ok_or_else(|| mistyped(py, reference))
@@ -70,7 +69,7 @@ fn bytes<'py>(
     store: &Arc<dyn Store>,
     reference: &Ref,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new(py, &read(py, store, reference)?))
+    transfer::get(py, store, Source::Ref(reference.clone()))
 }
 
 /// The object in numpy's memory, where its arrays stay: there is no second copy.
@@ -79,7 +78,7 @@ pub(super) fn filled<'py>(
     store: &Arc<dyn Store>,
     reference: &Ref,
 ) -> PyResult<Filled<'py>> {
-    let length = enter::brief(py, || store::bounded(reference, reference.bytes))?;
+    let length = enter::brief(py, || store::bounded(&reference.uri, reference.bytes))?;
     let mut buffer = Buffer::new(py, length)?;
     enter::io(py, store::read_into(store.as_ref(), reference, buffer.place()))?;
     // SAFETY: a read succeeds only when it has filled the whole buffer.

@@ -4,7 +4,10 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use bytes::Bytes;
-use numpy::{PyArray1, PyArrayDescrMethods as _, PyArrayMethods as _, PyUntypedArray, PyUntypedArrayMethods as _};
+use numpy::{
+    PyArray1, PyArrayDescrMethods as _, PyArrayMethods as _, PyUntypedArray,
+    PyUntypedArrayMethods as _,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -47,11 +50,10 @@ impl<'py> Array<'py> {
             return Err(input(py, "an array has strides that numpy did not take away; copy it"));
         }
         // SAFETY: the array is alive, and its header is not changed while the GIL is held.
-        let data = unsafe { (*self.array.as_array_ptr()).data }.cast_const().cast::<u8>();
+        let data = unsafe { (*self.array.as_array_ptr()).fields.data }.cast_const().cast::<u8>();
         Ok(Bytes::from_owner(Borrowed { _array: self.array.clone().unbind(), data, length }))
     }
 }
-
 
 /// The memory of an array, which lives as long as this does.
 struct Borrowed {

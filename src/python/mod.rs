@@ -29,4 +29,6 @@ mod texts;
 mod threads;
 mod tokenizer;
 mod tokens;
+
+mod transfer;
 mod values;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::enter;
 use super::errors::input;
 use super::memory::{Buffer, Filled};
-use super::{enter, load};
 use crate::error::{Error, Result};
 use crate::format::{self, ARRAY_NAME, Entry, Form, Sparse};
 use crate::reference::Ref;
@@ -143,22 +143,22 @@ fn read_piece<'py>(
     let start = reference.chunk_range(chunks.start).start;
     let end = reference.chunk_range(chunks.end - 1).end;
     let (start, length) = enter::brief(py, || {
-        Ok((size(start)?, store::bounded(reference, end.saturating_sub(start))?))
+        Ok((size(start)?, store::bounded(&reference.uri, end.saturating_sub(start))?))
     })?;
     let known = known.filter(|piece| piece.start == start).map_or(&[][..], |p| p.data.bytes());
     let mut buffer = Buffer::new(py, length)?;
     let (there, rest) = buffer.place().split_at_mut(known.len());
     there.write_copy_of_slice(known);
     let first = chunks.start + known.len() as u64 / reference.chunk_bytes;
-    let read =
-        store::read_chunks_into(store.as_ref(), reference, crcs, first..chunks.end, rest);
+    let read = store::read_chunks_into(store.as_ref(), reference, crcs, first..chunks.end, rest);
     enter::io(py, read)?;
     // SAFETY: a read succeeds only when it has filled what it was given, and what precedes it was copied.
     Ok(Piece { start, data: unsafe { buffer.filled() }? })
 }
 
 fn size(bytes: u64) -> Result<usize> {
-    usize::try_from(bytes).map_err(|_| Error::input("the object is larger than this machine's memory"))
+    usize::try_from(bytes)
+        .map_err(|_| Error::input("the object is larger than this machine's memory"))
 }
 
 /// The parts of a Parquet file that its rows need.

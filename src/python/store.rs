@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::arguments::Text;
-use super::enter;
+use super::arguments::{Count, Text};
 use super::errors::{input, to_python};
 use super::reference::Ref;
+use super::transfer::{self, Source};
+use super::values::{self, Said, Stored};
+use super::{enter, load, slice};
 use crate::error::{Error, Result};
+use crate::format;
 use crate::reference::Description;
-use crate::store::{self, Addressing, Body, Key, S3Options};
+use crate::store::{self, Addressing, Areas, Body, Key, S3Options, Scoped};
 
 /// A place for objects: a bucket ("s3://bucket/prefix"), a folder ("file:///path") or this process's memory
 /// ("memory://name").
@@ -21,7 +24,11 @@ use crate::store::{self, Addressing, Body, Key, S3Options};
 /// Writes are atomic, and every read by reference is verified. Keys are relative to the store's URL.
 #[pyclass(frozen, module = "legato._native")]
 pub(super) struct Store {
-    inner: Arc<dyn store::Store>,
+    pub(super) inner: Arc<dyn store::Store>,
+    /// What it was opened with.
+    options: S3Options,
+    /// What a state declared, and the store that it declared it of.
+    scope: Option<(Areas, Arc<dyn store::Store>)>,
 }
 
 #[pymethods]
@@ -63,7 +70,8 @@ impl Store {
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|_| input(py, "timeout_s must be a positive number of seconds"))?;
         let options = S3Options { bucket_owner, kms_key, request_payer, addressing, timeout };
-        Ok(Self { inner: enter::quick(py, || store::open(&url.0, options))? })
+        let inner = enter::quick(py, || store::open(&url.0, options.clone()))?;
+        Ok(Self { inner, options, scope: None })
     }
 
     /// URL of the store, without a slash at its end.
@@ -72,48 +80,67 @@ impl Store {
         self.inner.url()
     }
 
-    /// Store bytes under a key, replacing what was there.
+    /// Store a value, in the form that its type has.
+    ///
+    /// bytes stay as they are; a str is UTF-8 text; a numpy array and a dict of arrays are safetensors; Tokens are
+    /// token files; a list of dicts is JSON lines; a pyarrow.Table is Parquet; anything else is JSON. The memory of
+    /// arrays and bytes is not copied: do not write into an array before the call has returned.
     ///
     /// Args:
-    ///     key: parts separated by slashes; no empty part, "." or "..".
-    ///     data: the bytes.
-    ///     media_type: media type of the bytes.
-    ///     records: number of records, where the bytes have them.
-    ///     dtype: element type, for an array.
-    ///     shape: shape, for an array.
+    ///     value: what to store.
+    ///     key: parts separated by slashes; no empty part, "." or "..". What was there is replaced. None takes
+    ///         "values/<sha256>" and a suffix, and stores the same bytes once.
+    ///     media_type: of bytes and text, what they are. Of other values, another form that they can have:
+    ///         "application/jsonl+zstd" compresses a list of records.
+    ///     records: number of records, where the value does not say.
+    ///     dtype: element type, for bytes that are an array.
+    ///     shape: shape, for bytes that are an array.
     ///
     /// Returns:
-    ///     A reference to the object.
+    ///     A reference to the object, whose load() gives the value.
     ///
     /// Raises:
-    ///     InputError, AccessDeniedError, StoreFullError, StoreUnavailableError.
-    #[pyo3(signature = (key, data, *, media_type = BINARY, records = None, dtype = None, shape = None))]
+    ///     InputError: the value has no such form.
+    ///     AccessDeniedError, StoreFullError, StoreUnavailableError.
+    ///
+    /// Example:
+    ///     >>> store = legato.Store.open("memory://docs")
+    ///     >>> ref = store.put(numpy.zeros((2, 3), "float32"))
+    ///     >>> ref.media_type, ref.shape
+    ///     ('application/vnd.legato.array+safetensors', (2, 3))
+    #[pyo3(signature = (value, key = None, *, media_type = None, records = None, dtype = None, shape = None))]
     #[allow(clippy::too_many_arguments)] // keyword arguments of a Python method
     fn put(
         &self,
         py: Python<'_>,
-        key: Text,
-        data: &[u8],
-        media_type: &str,
+        value: &Bound<'_, PyAny>,
+        key: Option<Text>,
+        media_type: Option<String>,
         records: Option<u64>,
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
-        let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let body = Bytes::copy_from_slice(data).into();
+        let key = key.map(|key| Key::parse(&key.0)).transpose().map_err(|e| to_python(py, e))?;
+        let Stored { pieces, about } =
+            values::form(value, Said { media_type, records, dtype, shape })?;
+        let (body, folder, end) = (Body::Memory(pieces), self.values(), format::suffix(&about));
         let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
+            let store = self.inner.as_ref();
+            match key {
+                Some(key) => store::put(store, &key, body, about).await,
+                None => store::commit_content(store, &folder, &end, body, about).await,
+            }
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Store a file under a key, replacing what was there; the file is not read into memory.
-    #[pyo3(signature = (key, path, *, media_type = BINARY, records = None))]
+    #[pyo3(signature = (path, key, *, media_type = BINARY, records = None))]
     fn put_file(
         &self,
         py: Python<'_>,
-        key: Text,
         path: PathBuf,
+        key: Text,
         media_type: &str,
         records: Option<u64>,
     ) -> PyResult<Ref> {
@@ -122,7 +149,7 @@ impl Store {
         let inner = enter::io(py, async {
             store::put(self.inner.as_ref(), &Key::parse(&key.0)?, Body::File(path), about).await
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Store an output exactly once: the object first, its ".ref" last, both only if they are absent.
@@ -134,18 +161,18 @@ impl Store {
         &self,
         py: Python<'_>,
         key: Text,
-        data: &[u8],
+        data: &Bound<'_, PyAny>,
         media_type: &str,
         records: Option<u64>,
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let data = Bytes::copy_from_slice(data).into();
+        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?.into();
         let inner = enter::io(py, async {
             store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Return the reference of a finished, intact output, or None.
@@ -154,7 +181,7 @@ impl Store {
     fn find(&self, py: Python<'_>, key: Text) -> PyResult<Option<Ref>> {
         let found =
             enter::io(py, async { store::find(self.inner.as_ref(), &Key::parse(&key.0)?).await })?;
-        Ok(found.map(|inner| Ref { inner }))
+        Ok(found.map(|inner| self.made(inner)))
     }
 
     /// Return the key of a reference's object in this store.
@@ -179,15 +206,51 @@ impl Store {
         py: Python<'py>,
         source: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let data = if let Ok(reference) = source.cast::<Ref>() {
-            let reference = &reference.get().inner;
-            enter::io(py, store::read(self.inner.as_ref(), reference))?
-        } else if let Ok(key) = source.extract::<Text>() {
-            enter::io(py, async { self.inner.get(&Key::parse(&key.0)?, None).await })?
-        } else {
-            return Err(input(py, "give a Ref or a key"));
-        };
-        Ok(PyBytes::new(py, &data))
+        transfer::get(py, &self.inner, Source::of(source)?)
+    }
+
+    /// Return all bytes of many objects, read at the same time, in the order of the sources.
+    ///
+    /// Args:
+    ///     sources: references, whose bytes are verified, or keys.
+    ///
+    /// Raises:
+    ///     What `get` raises, of the first that fails.
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        sources: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let sources = sources.iter().map(Source::of).collect::<PyResult<_>>()?;
+        transfer::get_many(py, &self.inner, sources)
+    }
+
+    /// Return a URL by which anyone can read an object for a while, for a person or a browser.
+    ///
+    /// Args:
+    ///     source: a reference or a key. Of a reference in a bucket with versions, the URL is of that version.
+    ///     expires_s: seconds until it expires, at most 604,800 (7 days) and no longer than the credentials last.
+    ///
+    /// Raises:
+    ///     InputError: this store is not on S3.
+    #[pyo3(signature = (source, *, expires_s = 3600))]
+    fn presign(
+        &self,
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        expires_s: u64,
+    ) -> PyResult<String> {
+        let source = Source::of(source)?;
+        enter::io(py, async {
+            let (key, version) = match source {
+                Source::Ref(reference) => {
+                    (Key::in_store(&reference.uri, self.inner.url())?, reference.version)
+                }
+                Source::Key(key) => (Key::parse(&key)?, None),
+            };
+            let expires = Duration::from_secs(expires_s);
+            self.inner.presign(&key, version.as_deref(), expires).await
+        })
     }
 
     /// Iterate over the bytes of an object in verified chunks of at most 8 MiB.
@@ -219,12 +282,101 @@ impl Store {
         enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?, None).await })
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((py.get_type::<Self>().getattr("open")?, (self.inner.url().to_owned(),)))
+    /// Read what a reference points to; see Ref.load().
+    #[pyo3(signature = (reference, *, arrow = false))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &Ref,
+        arrow: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        load::load(py, &self.inner, &reference.inner, arrow)
+    }
+
+    /// Read rows of what a reference points to; see Ref.slice().
+    fn slice<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &Ref,
+        start: Count,
+        stop: Count,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slice::slice(py, &self.inner, &reference.inner, start.0 as u64..stop.0 as u64)
+    }
+
+    /// Return the same reference, which load() and slice() read from this store.
+    fn bind(&self, reference: &Ref) -> Ref {
+        self.made(reference.inner.clone())
+    }
+
+    /// Return this store, seen through what a state has declared: anything else is refused.
+    ///
+    /// Args:
+    ///     stage: the state's name, for messages; values without a key go to the first of `writes`.
+    ///     reads: first parts of keys that it reads.
+    ///     writes: first parts of keys that it writes, and reads.
+    ///     area: what all keys count as, in a store that is not the state's own, where nothing is written.
+    #[pyo3(signature = (stage, *, reads = Vec::new(), writes = Vec::new(), area = None))]
+    fn scoped(
+        &self,
+        stage: String,
+        reads: Vec<String>,
+        writes: Vec<String>,
+        area: Option<String>,
+    ) -> Self {
+        let areas = Areas { stage, reads, writes, whole: area };
+        let inner = Arc::new(Scoped::new(self.inner.clone(), areas.clone()));
+        let options = self.options.clone();
+        Self { inner, options, scope: Some((areas, self.inner.clone())) }
+    }
+
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let partial = py.import("functools")?.getattr("partial")?;
+        let (options, named) = (&self.options, PyDict::new(py));
+        if let Some((areas, whole)) = &self.scope {
+            let whole = Self { inner: whole.clone(), options: options.clone(), scope: None };
+            named.set_item("reads", &areas.reads)?;
+            named.set_item("writes", &areas.writes)?;
+            named.set_item("area", &areas.whole)?;
+            let scoped = py.get_type::<Self>().getattr("scoped")?;
+            let arguments = (scoped, Bound::new(py, whole)?, &areas.stage);
+            return Ok((partial.call(arguments, Some(&named))?, PyTuple::empty(py)));
+        }
+        named.set_item("bucket_owner", &options.bucket_owner)?;
+        named.set_item("kms_key", &options.kms_key)?;
+        named.set_item("request_payer", options.request_payer)?;
+        named.set_item("addressing", addressing_name(options.addressing))?;
+        named.set_item("timeout_s", options.timeout.as_secs_f64())?;
+        let open = py.get_type::<Self>().getattr("open")?;
+        Ok((partial.call((open, self.inner.url()), Some(&named))?, PyTuple::empty(py)))
     }
 
     fn __repr__(&self) -> String {
         format!("Store({:?})", self.inner.url())
+    }
+}
+
+impl Store {
+    /// A reference that this store made.
+    fn made(&self, inner: crate::reference::Ref) -> Ref {
+        Ref { inner, home: Some(self.inner.clone()) }
+    }
+
+    /// Where values without a key go.
+    fn values(&self) -> String {
+        let area = self.scope.as_ref().and_then(|(areas, _)| areas.writes.first());
+        area.map_or_else(|| "values".to_owned(), |area| format!("{area}/values"))
+    }
+}
+
+fn addressing_name(addressing: Addressing) -> &'static str {
+    match addressing {
+        Addressing::Auto => "auto",
+        Addressing::Path => "path",
+        Addressing::Virtual => "virtual",
     }
 }
 

@@ -37,7 +37,10 @@ pub(super) fn form(value: &Bound<'_, PyAny>, said: Said) -> PyResult<Stored> {
     }
     if let Ok(text) = value.cast::<PyString>() {
         let text = text.to_cow().map_err(|_| {
-            input(py, "a text with half of a surrogate pair cannot be stored; check where it is from")
+            input(
+                py,
+                "a text with half of a surrogate pair cannot be stored; check where it is from",
+            )
         })?;
         return Ok(given(vec![text.into_owned().into()], Form::Text, said));
     }
@@ -152,7 +155,8 @@ fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 fn is_table(value: &Bound<'_, PyAny>) -> bool {
     let kind = value.get_type();
     let module = kind.module().ok().and_then(|name| name.extract::<String>().ok());
-    module.is_some_and(|name| name.starts_with("pyarrow")) && kind.name().is_ok_and(|n| n == "Table")
+    module.is_some_and(|name| name.starts_with("pyarrow"))
+        && kind.name().is_ok_and(|n| n == "Table")
 }
 
 fn arrays_form(form: Form, named: &[(String, Bound<'_, PyAny>)]) -> PyResult<Stored> {
@@ -196,11 +200,7 @@ fn table_form(table: &Bound<'_, PyAny>) -> PyResult<Stored> {
     let options = PyDict::new(py);
     options.set_item("compression", "zstd")?;
     options.set_item("row_group_size", GROUP_ROWS)?;
-    py.import("pyarrow.parquet")?.call_method(
-        "write_table",
-        (table, &sink),
-        Some(&options),
-    )?;
+    py.import("pyarrow.parquet")?.call_method("write_table", (table, &sink), Some(&options))?;
     let data = sink.call_method0("getvalue")?.call_method0("to_pybytes")?;
     let data = Bytes::from_owner(data.extract::<PyBackedBytes>()?);
     let rows = table.getattr("num_rows")?.extract()?;
@@ -227,11 +227,6 @@ fn json_form(value: &Bound<'_, PyAny>, objects: bool, asked: Option<Form>) -> Py
         data = enter::quick(py, || format::deflate(&data))?;
     }
     Ok(made(vec![data.into()], form, Some(records)))
-}
-
-/// The key of bytes that are addressed by what they are.
-pub(super) fn content_key(folder: &str, sha256: &str, about: &Description) -> String {
-    format!("{folder}/{sha256}{}", format::suffix(about))
 }
 
 /// An error of a library, in whose message the value may stand.

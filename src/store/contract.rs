@@ -163,6 +163,12 @@ pub trait Store: Send + Sync + Debug {
     /// A URL by which anyone can read the object for a while.
     async fn presign(&self, key: &Key, version: Option<&str>, expires: Duration) -> Result<String>;
 
+    /// Time that a call which moves `bytes` may take; None where there is no network to wait for.
+    fn deadline(&self, bytes: u64) -> Option<Duration> {
+        let _ = bytes;
+        None
+    }
+
     /// How large reads and writes are cut.
     fn parts(&self) -> Parts {
         Parts::default()

@@ -1,6 +1,7 @@
 //! Where objects lie. A store knows keys and bytes; what makes an output whole is in `object`.
 
 mod contract;
+mod deadline;
 mod key;
 mod local;
 mod memory;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 
 use super::contract::{Body, Condition, Head, Put, Store, Stored};
+use super::deadline::within;
 use super::key::{CHUNKS_SUFFIX, Key, REF_SUFFIX};
 use super::read::{chunks, get_fresh, read};
 use crate::error::{Error, Result};
@@ -20,6 +21,11 @@ const COMMIT_ATTEMPTS: u32 = 4;
 
 /// Stores `body` under `key`, replacing what was there, and returns its reference.
 pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+    let limit = store.deadline(body.bytes()?);
+    within(limit, || store.uri(key), put_now(store, key, body, about)).await
+}
+
+async fn put_now(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
     let stored = store_and_sum(store, key, body, Condition::Always, None).await?;
     let (sums, version) = stored.ok_or_else(|| Error::internal("a write was not made"))?;
@@ -34,7 +40,8 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// a writer that died between the two: it is whole, since writes are atomic, and is adopted. What is there
 /// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
-    commit_summed(store, key, body, about, None).await
+    let limit = store.deadline(body.bytes()?);
+    within(limit, || store.uri(key), commit_now(store, key, body, about, None)).await
 }
 
 /// [`commit`] under `<folder>/<sha256 of the bytes><suffix>`.
@@ -45,13 +52,14 @@ pub async fn commit_content(
     body: Body,
     about: Description,
 ) -> Result<Ref> {
+    let limit = store.deadline(body.bytes()?);
     let again = body.clone();
     let sums = runtime::aside(move || checksums(&again)).await??;
     let key = Key::parse(&format!("{folder}/{}{suffix}", sums.sha256()))?;
-    commit_summed(store, &key, body, about, Some(&sums)).await
+    within(limit, || store.uri(&key), commit_now(store, &key, body, about, Some(&sums))).await
 }
 
-async fn commit_summed(
+async fn commit_now(
     store: &dyn Store,
     key: &Key,
     body: Body,
@@ -64,7 +72,7 @@ async fn commit_summed(
         let (sums, version) = if let Some(stored) = stored {
             stored
         } else {
-            if let Some(winner) = find(store, key).await? {
+            if let Some(winner) = find_now(store, key).await? {
                 return Ok(winner);
             }
             match adopt(store, key).await {
@@ -82,7 +90,7 @@ async fn commit_summed(
             }
             continue;
         }
-        if let Some(winner) = find(store, key).await? {
+        if let Some(winner) = find_now(store, key).await? {
             return Ok(winner);
         }
     }
@@ -128,6 +136,10 @@ async fn adopt(store: &dyn Store, key: &Key) -> Result<(Checksums, Option<String
 /// A store that keeps CRCs or versions is asked for them; of others the bytes are read. An output that is damaged
 /// or has lost its bytes is removed, so that it is made again instead of failing every run from here on.
 pub async fn find(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
+    within(store.deadline(0), || store.uri(key), find_now(store, key)).await
+}
+
+async fn find_now(store: &dyn Store, key: &Key) -> Result<Option<Ref>> {
     match look(store, key, false).await? {
         Found::Nothing => Ok(None),
         Found::Whole(reference) => Ok(Some(reference)),

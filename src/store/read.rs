@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::contract::{Parts, Store};
+use super::deadline::within;
 use super::key::Key;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -27,6 +28,15 @@ pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
 /// A chunk that is not what the reference says is read once more over a connection of its own: what was wrong
 /// may have been the way, not the object.
 pub async fn read_into(
+    store: &dyn Store,
+    reference: &Ref,
+    buffer: &mut [MaybeUninit<u8>],
+) -> Result<()> {
+    let limit = store.deadline(reference.bytes);
+    within(limit, || reference.uri.clone(), read_now(store, reference, buffer)).await
+}
+
+async fn read_now(
     store: &dyn Store,
     reference: &Ref,
     buffer: &mut [MaybeUninit<u8>],
@@ -57,8 +67,12 @@ pub async fn read_chunks_into(
 ) -> Result<()> {
     let key = Key::in_store(&reference.uri, store.url())?;
     let object = Object { store, reference, key };
-    let read = object.read(range.clone(), buffer).await?;
-    object.repair(range, buffer, &read, crcs).await
+    let limit = store.deadline(buffer.len() as u64);
+    let read = async {
+        let read = object.read(range.clone(), buffer).await?;
+        object.repair(range, buffer, &read, crcs).await
+    };
+    within(limit, || reference.uri.clone(), read).await
 }
 
 /// One chunk of an object, verified by its CRC.
@@ -68,9 +82,20 @@ pub async fn read_chunk(
     crcs: &[String],
     index: u64,
 ) -> Result<Bytes> {
-    let bytes = reference.chunk_range(index);
-    let mut memory = Memory::of(&reference.uri, bytes.end - bytes.start)?;
-    read_chunks_into(store, reference, crcs, index..index + 1, memory.buffer()).await?;
+    read_chunks(store, reference, crcs, index..index + 1).await
+}
+
+/// Chunks of an object that follow each other, verified by their CRCs.
+pub async fn read_chunks(
+    store: &dyn Store,
+    reference: &Ref,
+    crcs: &[String],
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let end = reference.chunk_range(range.end.saturating_sub(1)).end;
+    let start = reference.chunk_range(range.start).start;
+    let mut memory = Memory::of(&reference.uri, end.saturating_sub(start))?;
+    read_chunks_into(store, reference, crcs, range, memory.buffer()).await?;
     // SAFETY: as above.
     Ok(unsafe { memory.filled() })
 }

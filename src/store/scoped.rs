@@ -144,6 +144,10 @@ impl Store for Scoped {
         self.inner.presign(key, version, expires).await
     }
 
+    fn deadline(&self, bytes: u64) -> Option<Duration> {
+        self.inner.deadline(bytes)
+    }
+
     fn parts(&self) -> Parts {
         self.inner.parts()
     }

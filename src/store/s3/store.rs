@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 
 use super::super::contract::{Body, Condition, Head, Listed, Parts, Put, Store, Upload};
+use super::super::deadline::within;
 use super::super::key::{Key, RESERVED};
 use super::super::window::Window;
 use super::failure::{Failure, Kind};
@@ -106,15 +107,7 @@ impl S3Store {
         bytes: u64,
         call: impl Future<Output = Result<T>> + Send + 'call,
     ) -> BoxFuture<'call, Result<T>> {
-        let deadline = self.options.deadline(bytes);
-        // The SDK's futures are some 20 KiB: moved once, and not with each caller.
-        Box::pin(async move {
-            tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
-                let seconds = deadline.as_secs();
-                let reason = format!("it took more than the {seconds} s that it may take");
-                Err(Error::Unavailable { uri, reason })
-            })
-        })
+        within(self.deadline(bytes), move || uri, call)
     }
 
     /// An error about an object from what S3 answered.
@@ -382,6 +375,10 @@ impl Store for S3Store {
             Ok(signed) => Ok(signed.uri().to_owned()),
             Err(e) => Err(self.sdk_failed(&clients, "s3:GetObject", &full, e).await),
         }
+    }
+
+    fn deadline(&self, bytes: u64) -> Option<Duration> {
+        Some(self.options.deadline(bytes))
     }
 
     fn parts(&self) -> Parts {
