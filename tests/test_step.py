@@ -178,7 +178,8 @@ def test_a_large_value_is_stored_and_put_back_and_small_ones_stay(store: legato.
     assert out["n"] == 3
     # The largest went, and that was enough.
     assert out["middle"] == middle
-    assert set(out["deep"]) >= {"legato_ref", "uri", "sha256"}
+    assert set(out["deep"]["large"]) >= {"legato_ref", "uri", "sha256"}
+    assert out["deep"]["r"] == ref.to_dict()
     assert SECRET not in json.dumps(out)
     seen: dict[str, Any] = {}
     call(echo(["own"], seen), out, store)
