@@ -1,8 +1,9 @@
 //! What belongs to a process: values of which a child of `fork` makes its own, and its memory.
 
+use std::mem::MaybeUninit;
 use std::process;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::Result;
 
@@ -65,6 +66,11 @@ impl<T> Slot<T> {
 /// Most memory that this process can have, in bytes: the machine's, or its control group's where that is less.
 #[must_use]
 pub(crate) fn memory_bytes() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(read_memory_bytes)
+}
+
+fn read_memory_bytes() -> u64 {
     // SAFETY: `sysconf` has no preconditions.
     let (pages, size) =
         unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
@@ -78,3 +84,26 @@ pub(crate) fn memory_bytes() -> u64 {
         .and_then(|text| text.trim().parse().ok())
         .map_or(machine, |group: u64| machine.min(group))
 }
+
+/// Less is not worth a system call.
+const WORTH_BYTES: usize = 4 << 20;
+
+/// Asks for huge pages under memory that is about to be written, where that saves thousands of page faults: a third of
+/// the time of a large read. Where the system has none it stays as it is.
+pub(crate) fn expect_writes(memory: &mut [MaybeUninit<u8>]) {
+    const PAGE: usize = 4096;
+    if memory.len() < WORTH_BYTES {
+        return;
+    }
+    let skip = memory.as_ptr().align_offset(PAGE);
+    if let Some(pages) = memory.get_mut(skip..) {
+        // SAFETY: the range lies within memory that is ours, and the advice changes none of its content.
+        unsafe { libc::madvise(pages.as_mut_ptr().cast(), pages.len(), MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(target_os = "linux")]
+use libc::MADV_HUGEPAGE;
+/// Advice that changes nothing.
+#[cfg(not(target_os = "linux"))]
+const MADV_HUGEPAGE: libc::c_int = libc::MADV_NORMAL;

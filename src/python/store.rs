@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pyo3::prelude::*;
@@ -61,17 +61,23 @@ impl Store {
         addressing: &str,
         timeout_s: f64,
     ) -> PyResult<Self> {
-        let addressing = match addressing {
-            "auto" => Addressing::Auto,
-            "path" => Addressing::Path,
-            "virtual" => Addressing::Virtual,
-            _ => return Err(input(py, "addressing must be 'auto', 'path' or 'virtual'")),
-        };
+        let addressing = Addressing::named(addressing)
+            .ok_or_else(|| input(py, "addressing must be 'auto', 'path' or 'virtual'"))?;
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|_| input(py, "timeout_s must be a positive number of seconds"))?;
         let options = S3Options { bucket_owner, kms_key, request_payer, addressing, timeout };
-        let inner = enter::quick(py, || store::open(&url.0, options.clone()))?;
-        Ok(Self { inner, options, scope: None })
+        Self::with_options(py, &url.0, options)
+    }
+
+    /// Open the store at another URL with the options of this one.
+    ///
+    /// Args:
+    ///     url: as that of `open`.
+    fn beside(&self, py: Python<'_>, url: Text) -> PyResult<Self> {
+        if self.scope.is_some() {
+            return Err(input(py, "what a state has declared is of its own store; use Store.open"));
+        }
+        Self::with_options(py, &url.0, self.options.clone())
     }
 
     /// URL of the store, without a slash at its end.
@@ -277,6 +283,33 @@ impl Store {
         Ok(found.into_iter().map(|object| object.key).collect())
     }
 
+    /// Return the objects whose keys start with a prefix, sorted by key.
+    ///
+    /// Returns:
+    ///     (key, size in bytes, time of writing in seconds since 1970 by the store's clock) of each.
+    #[pyo3(signature = (prefix = ""))]
+    fn entries(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64, f64)>> {
+        let found = enter::io(py, self.inner.list(prefix))?;
+        let seconds =
+            |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
+        Ok(found.into_iter().map(|o| (o.key, o.bytes, seconds(o.modified))).collect())
+    }
+
+    /// Remove what writers that died have left of objects that they never completed.
+    ///
+    /// Args:
+    ///     before: time in seconds since 1970; what was started later stays.
+    ///     dry_run: whether to remove nothing.
+    ///
+    /// Returns:
+    ///     What was, or would be, removed: the keys of multipart uploads, or the names of staged files.
+    #[pyo3(signature = (before, *, dry_run = true))]
+    fn abandon(&self, py: Python<'_>, before: f64, dry_run: bool) -> PyResult<Vec<String>> {
+        let age = Duration::try_from_secs_f64(before)
+            .map_err(|_| input(py, "before must be a time in seconds since 1970"))?;
+        enter::io(py, self.inner.abandon("", UNIX_EPOCH + age, dry_run))
+    }
+
     /// Remove an object; it is no error if there is none.
     fn delete(&self, py: Python<'_>, key: Text) -> PyResult<()> {
         enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?, None).await })
@@ -316,20 +349,28 @@ impl Store {
     ///     reads: first parts of keys that it reads.
     ///     writes: first parts of keys that it writes, and reads.
     ///     area: what all keys count as, in a store that is not the state's own, where nothing is written.
+    ///
+    /// Raises:
+    ///     InputError: this store is such a one already.
     #[pyo3(signature = (stage, *, reads = Vec::new(), writes = Vec::new(), area = None))]
     fn scoped(
         &self,
+        py: Python<'_>,
         stage: String,
         reads: Vec<String>,
         writes: Vec<String>,
         area: Option<String>,
-    ) -> Self {
+    ) -> PyResult<Self> {
+        if self.scope.is_some() {
+            return Err(input(py, "the store is already seen through what a state has declared"));
+        }
         let areas = Areas { stage, reads, writes, whole: area };
         let inner = Arc::new(Scoped::new(self.inner.clone(), areas.clone()));
         let options = self.options.clone();
-        Self { inner, options, scope: Some((areas, self.inner.clone())) }
+        Ok(Self { inner, options, scope: Some((areas, self.inner.clone())) })
     }
 
+    /// What pickle calls: `open` with the options, which are keywords, and `scoped` of that.
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,
@@ -345,11 +386,12 @@ impl Store {
             let arguments = (scoped, Bound::new(py, whole)?, &areas.stage);
             return Ok((partial.call(arguments, Some(&named))?, PyTuple::empty(py)));
         }
-        named.set_item("bucket_owner", &options.bucket_owner)?;
-        named.set_item("kms_key", &options.kms_key)?;
-        named.set_item("request_payer", options.request_payer)?;
-        named.set_item("addressing", addressing_name(options.addressing))?;
-        named.set_item("timeout_s", options.timeout.as_secs_f64())?;
+        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = options;
+        named.set_item("bucket_owner", bucket_owner)?;
+        named.set_item("kms_key", kms_key)?;
+        named.set_item("request_payer", request_payer)?;
+        named.set_item("addressing", addressing.name())?;
+        named.set_item("timeout_s", timeout.as_secs_f64())?;
         let open = py.get_type::<Self>().getattr("open")?;
         Ok((partial.call((open, self.inner.url()), Some(&named))?, PyTuple::empty(py)))
     }
@@ -370,13 +412,10 @@ impl Store {
         let area = self.scope.as_ref().and_then(|(areas, _)| areas.writes.first());
         area.map_or_else(|| "values".to_owned(), |area| format!("{area}/values"))
     }
-}
 
-fn addressing_name(addressing: Addressing) -> &'static str {
-    match addressing {
-        Addressing::Auto => "auto",
-        Addressing::Path => "path",
-        Addressing::Virtual => "virtual",
+    fn with_options(py: Python<'_>, url: &str, options: S3Options) -> PyResult<Self> {
+        let inner = enter::quick(py, || store::open(url, options.clone()))?;
+        Ok(Self { inner, options, scope: None })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod failure;
 mod get;
+mod list;
 mod multipart;
 mod options;
 mod pieces;
