@@ -180,7 +180,10 @@ def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) 
     if "://" in url:
         return _home.open_store(url, settings)
     if not url or "\0" in url or _SCHEME.match(url):
-        msg = f"store {url!r} is neither a folder nor a URL; use a path, s3://bucket/prefix, file:///folder or memory://name"
+        msg = (
+            f"store {url!r} is neither a folder nor a URL; "
+            "use a path, s3://bucket/prefix, file:///folder or memory://name"
+        )
         raise InputError(msg)
     return Store.open(Path(url).expanduser().resolve().as_uri())
 

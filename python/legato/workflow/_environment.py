@@ -16,7 +16,7 @@ MAX_ENVIRONMENT_BYTES: Final = 4096
 """Lambda's limit on all names and values together."""
 
 
-def compile_environment(
+def compile_environment(  # noqa: PLR0913 - each is a variable of its own
     workflow: Workflow,
     *,
     store: str,
