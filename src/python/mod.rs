@@ -9,6 +9,7 @@ mod arguments;
 mod arrays;
 mod batch;
 mod call;
+mod chunks;
 mod encoding;
 mod engine;
 mod enter;

@@ -1,13 +1,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::arguments::{Count, Text};
+use super::chunks::Chunks;
 use super::errors::{input, to_python};
 use super::reference::Ref;
 use super::transfer::{self, Source};
@@ -263,7 +262,7 @@ impl Store {
     fn chunks(&self, py: Python<'_>, reference: &Ref) -> PyResult<Chunks> {
         let reference = reference.inner.clone();
         let crcs = enter::io(py, store::chunks(self.inner.as_ref(), &reference))?;
-        Ok(Chunks { store: self.inner.clone(), reference, crcs, next: AtomicU64::new(0) })
+        Ok(Chunks::new(self.inner.clone(), reference, crcs))
     }
 
     /// Say whether there is an object under a key.
@@ -386,12 +385,7 @@ impl Store {
             let arguments = (scoped, Bound::new(py, whole)?, &areas.stage);
             return Ok((partial.call(arguments, Some(&named))?, PyTuple::empty(py)));
         }
-        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = options;
-        named.set_item("bucket_owner", bucket_owner)?;
-        named.set_item("kms_key", kms_key)?;
-        named.set_item("request_payer", request_payer)?;
-        named.set_item("addressing", addressing.name())?;
-        named.set_item("timeout_s", timeout.as_secs_f64())?;
+        options_into(options, &named)?;
         let open = py.get_type::<Self>().getattr("open")?;
         Ok((partial.call((open, self.inner.url()), Some(&named))?, PyTuple::empty(py)))
     }
@@ -421,30 +415,12 @@ impl Store {
 
 const BINARY: &str = "application/octet-stream";
 
-/// Verified chunks of an object, in order.
-#[pyclass(frozen, module = "legato._native")]
-pub(super) struct Chunks {
-    store: Arc<dyn store::Store>,
-    reference: crate::reference::Ref,
-    crcs: Vec<String>,
-    next: AtomicU64,
-}
-
-#[pymethods]
-impl Chunks {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        if usize::try_from(index).map_or(true, |index| index >= self.crcs.len()) {
-            return Ok(None);
-        }
-        let read = store::read_chunk(self.store.as_ref(), &self.reference, &self.crcs, index);
-        let data: Result<Bytes, PyErr> = enter::io(py, read);
-        // After a failure there is no next chunk: one that is left out must not go unseen.
-        let data = data.inspect_err(|_| self.next.store(u64::MAX / 2, Ordering::Relaxed))?;
-        Ok(Some(PyBytes::new(py, &data)))
-    }
+/// The keywords of `open` that give these options.
+fn options_into(options: &S3Options, named: &Bound<'_, PyDict>) -> PyResult<()> {
+    let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = options;
+    named.set_item("bucket_owner", bucket_owner)?;
+    named.set_item("kms_key", kms_key)?;
+    named.set_item("request_payer", request_payer)?;
+    named.set_item("addressing", addressing.name())?;
+    named.set_item("timeout_s", timeout.as_secs_f64())
 }
