@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -58,6 +59,7 @@ pub struct Clients {
     pub fresh: aws_sdk_s3::Client,
     /// Whether requests go to another server than AWS's.
     pub custom_endpoint: bool,
+    pooled: ByScheme,
     config: SdkConfig,
     caller: OnceCell<Option<String>>,
 }
@@ -135,9 +137,9 @@ pub fn forget() {
 
 impl Clients {
     async fn make(addressing: Addressing) -> Result<Self> {
-        let pooled = http_client(true)?;
+        let pooled = ByScheme::new(true)?;
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(pooled)
+            .http_client(SharedHttpClient::new(pooled.clone()))
             // Bodies are watched where they are read: a stalled one is resumed, not failed.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .load()
@@ -175,11 +177,22 @@ impl Clients {
         Ok(Self {
             read: client(ANSWER, None),
             write: client(UPLOAD, None),
-            fresh: client(ANSWER, Some(http_client(false)?)),
+            fresh: client(ANSWER, Some(SharedHttpClient::new(ByScheme::new(false)?))),
             custom_endpoint: endpoint,
+            pooled,
             caller: OnceCell::new(),
             config,
         })
+    }
+
+    /// The connections of `read` and `write`, once one of them has made a request.
+    pub fn connector(&self) -> Option<SharedHttpConnector> {
+        self.pooled.made.get().cloned()
+    }
+
+    /// Whose credentials `read` and `write` use.
+    pub fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
     }
 
     /// ARN of who makes the requests, if STS says it: for messages.
@@ -221,15 +234,20 @@ struct ByScheme {
     tls: Arc<OnceLock<SharedHttpClient>>,
     context: TlsContext,
     pooled: bool,
+    /// The connector that the SDK was given last.
+    made: Arc<OnceLock<SharedHttpConnector>>,
 }
 
-fn http_client(pooled: bool) -> Result<SharedHttpClient> {
-    Ok(SharedHttpClient::new(ByScheme {
-        plain: builder(pooled).build_http(),
-        tls: Arc::default(),
-        context: trusted()?,
-        pooled,
-    }))
+impl ByScheme {
+    fn new(pooled: bool) -> Result<Self> {
+        Ok(Self {
+            plain: builder(pooled).build_http(),
+            tls: Arc::default(),
+            context: trusted()?,
+            pooled,
+            made: Arc::default(),
+        })
+    }
 }
 
 fn builder(pooled: bool) -> Builder {
@@ -256,19 +274,26 @@ impl HttpClient for ByScheme {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector {
+        let connector = SharedHttpConnector::new(Connector {
             plain: self.plain.http_connector(settings, components),
-            client: self.clone(),
+            tls: self.tls.clone(),
+            context: self.context.clone(),
+            pooled: self.pooled,
             settings: settings.clone(),
             components: components.clone(),
-        })
+        });
+        // That of an operation, not of a provider of credentials: those have clients of their own.
+        _ = self.made.set(connector.clone());
+        connector
     }
 }
 
 #[derive(Debug)]
 struct Connector {
     plain: SharedHttpConnector,
-    client: ByScheme,
+    tls: Arc<OnceLock<SharedHttpClient>>,
+    context: TlsContext,
+    pooled: bool,
     settings: HttpConnectorSettings,
     components: RuntimeComponents,
 }
@@ -278,11 +303,10 @@ impl HttpConnector for Connector {
         if !request.uri().starts_with("https:") {
             return self.plain.call(request);
         }
-        let ByScheme { tls, context, pooled, .. } = &self.client;
-        let client = tls.get_or_init(|| {
-            builder(*pooled)
+        let client = self.tls.get_or_init(|| {
+            builder(self.pooled)
                 .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .tls_context(context.clone())
+                .tls_context(self.context.clone())
                 .build_https()
         });
         client.http_connector(&self.settings, &self.components).call(request)

@@ -162,7 +162,7 @@ def bind(
 
 
 def _bucket(store: Store) -> Store:
-    """Return the bucket that holds a store, as item readers know it: by keys that have the prefix."""
+    """Return the bucket of a store: item readers know it by keys that have the prefix."""
     scheme, _, rest = store.url.partition("://")
     return store.beside(f"s3://{rest.partition('/')[0]}") if scheme == "s3" else store
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
 use super::super::contract::Store as _;
 use super::super::key::Key;
 use super::super::read::Memory;
 use super::super::window::Window;
+use super::direct::Order;
 use super::failure::{Failure, Kind};
 use super::store::{S3Store, crc_of_base64};
 use crate::aws::Clients;
@@ -33,6 +35,41 @@ struct Request<'a> {
     /// What all answers must have, once the first has said it.
     etag: Option<String>,
     fresh: bool,
+}
+
+/// What there is of an answer, from whichever way it came.
+struct Answer {
+    etag: Option<String>,
+    content_length: Option<i64>,
+    content_range: Option<String>,
+    /// CRC-64/NVME of the object, in base64.
+    crc64nvme: Option<String>,
+    body: ByteStream,
+}
+
+impl From<GetObjectOutput> for Answer {
+    fn from(found: GetObjectOutput) -> Self {
+        Self {
+            etag: found.e_tag,
+            content_length: found.content_length,
+            content_range: found.content_range,
+            crc64nvme: found.checksum_crc64_nvme,
+            body: found.body,
+        }
+    }
+}
+
+impl From<HttpResponse> for Answer {
+    fn from(found: HttpResponse) -> Self {
+        let header = |name: &str| found.headers().get(name).map(str::to_owned);
+        Self {
+            etag: header("etag"),
+            content_length: header("content-length").and_then(|length| length.parse().ok()),
+            content_range: header("content-range"),
+            crc64nvme: header("x-amz-checksum-crc64nvme"),
+            body: ByteStream::new(found.into_body()),
+        }
+    }
 }
 
 /// Why a body ended before its last byte.
@@ -112,7 +149,7 @@ impl S3Store {
             None => self.head(key).await?.bytes,
         };
         // Of a part of the object it would say nothing.
-        let whole = answer.checksum_crc64_nvme.as_deref().filter(|_| range.is_none());
+        let whole = answer.crc64nvme.as_deref().filter(|_| range.is_none());
         let expected = whole.and_then(crc_of_base64).map(crc_text);
         let mut memory = Memory::of(&uri(), bytes)?;
         let mut window = Window::new(memory.buffer());
@@ -146,7 +183,7 @@ impl Request<'_> {
         &mut self,
         start: u64,
         window: &mut Window<'_>,
-        mut opened: Option<GetObjectOutput>,
+        mut opened: Option<Answer>,
     ) -> Result<u64> {
         let mut fruitless = 0;
         let mut size = None;
@@ -182,13 +219,37 @@ impl Request<'_> {
         Ok(size.unwrap_or(start + window.filled() as u64))
     }
 
-    async fn open(&mut self, range: Option<Range<u64>>) -> Result<GetObjectOutput, Failure> {
-        let Self { store, clients, key, version, etag, fresh } = self;
-        let client = if *fresh { &clients.fresh } else { &clients.read };
+    async fn open(&mut self, range: Option<Range<u64>>) -> Result<Answer, Failure> {
         let range = range.map(|range| {
             // Past the last byte that a header can name there is none.
             format!("bytes={}-{}", range.start, range.end.min(i64::MAX as u64).saturating_sub(1))
         });
+        let answer = match self.ask_directly(range.as_deref()).await {
+            Some(answer) => answer,
+            None => self.ask(range).await?,
+        };
+        // An object that is replaced meanwhile must not give half of each.
+        if self.etag.is_none() {
+            self.etag.clone_from(&answer.etag);
+        }
+        Ok(answer)
+    }
+
+    /// Asks by the short way, if what is asked for is known to be there.
+    async fn ask_directly(&self, range: Option<&str>) -> Option<Answer> {
+        let range = range.filter(|_| !self.fresh)?;
+        let mut headers = vec![("range", range.to_owned())];
+        headers.extend(self.etag.clone().map(|etag| ("if-match", etag)));
+        headers.extend(self.store.common_headers());
+        let query = self.version.as_deref().map(|version| ("versionId", version));
+        let order = Order { method: "GET", key: &self.key, query, headers, body: Bytes::new() };
+        let answer = self.store.direct.send(self.clients, &self.store.bucket, order).await?;
+        Some(answer.into())
+    }
+
+    async fn ask(&self, range: Option<String>) -> Result<Answer, Failure> {
+        let Self { store, clients, key, version, etag, fresh } = self;
+        let client = if *fresh { &clients.fresh } else { &clients.read };
         let answer = Box::pin(
             client
                 .get_object()
@@ -203,20 +264,15 @@ impl Request<'_> {
                 .set_request_payer(store.payer())
                 .send(),
         )
-        .await
-        .map_err(Failure::of)?;
-        // An object that is replaced meanwhile must not give half of each.
-        if etag.is_none() {
-            etag.clone_from(&answer.e_tag);
-        }
-        Ok(answer)
+        .await;
+        answer.map(Answer::from).map_err(Failure::of)
     }
 
     /// Takes a body into the window. The outer error is final, the inner one worth another request.
     async fn take(
         &self,
         from: u64,
-        answer: GetObjectOutput,
+        answer: Answer,
         window: &mut Window<'_>,
     ) -> Result<Result<(), Cut>> {
         // A server that ignores the range sends the object from its beginning.
@@ -239,12 +295,17 @@ impl Request<'_> {
     }
 
     async fn failed(&self, failure: Failure) -> Error {
+        if failure.kind == Kind::Precondition {
+            let expected = self.etag.clone().unwrap_or_default();
+            let (uri, found) = (self.uri(), "another".to_owned());
+            return Error::Corrupt { uri, what: "version", expected, found };
+        }
         self.store.failed(self.clients, READ, &self.key, failure).await
     }
 }
 
 /// Bytes of the object, of which an answer may have a part. A body in chunks does not say it.
-fn known_size(answer: &GetObjectOutput) -> Option<u64> {
+fn known_size(answer: &Answer) -> Option<u64> {
     let length = answer.content_length.and_then(|n| u64::try_from(n).ok());
     answer.content_range.as_deref().and_then(total).or(length)
 }

@@ -1,5 +1,6 @@
 //! Objects in an S3 bucket: `s3://bucket/prefix`.
 
+mod direct;
 mod failure;
 mod get;
 mod list;

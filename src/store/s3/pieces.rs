@@ -10,20 +10,24 @@ use http_body::{Body, Frame, SizeHint};
 use crate::reference::Crc;
 
 /// A body of which the signature covers the bytes; larger ones are vouched for by their CRC, which S3 compares.
-const SIGNED: usize = 64 << 10;
+pub(super) const SIGNED: usize = 64 << 10;
 
 /// The pieces as a request's body, sent from where they lie; a retry sends them again.
 pub(super) fn stream(pieces: Vec<Bytes>) -> ByteStream {
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
     ByteStream::new(if bytes <= SIGNED {
-        let whole = match <[Bytes; 1]>::try_from(pieces) {
-            Ok([only]) => only,
-            Err(pieces) => pieces.concat().into(),
-        };
-        SdkBody::from(whole)
+        SdkBody::from(joined(pieces))
     } else {
         SdkBody::retryable(move || SdkBody::from_body_1_x(Pieces::new(pieces.clone())))
     })
+}
+
+/// The pieces as one, copied if there are several.
+pub(super) fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([only]) => only,
+        Err(pieces) => pieces.concat().into(),
+    }
 }
 
 /// CRC-64/NVME of the pieces.

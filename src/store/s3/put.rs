@@ -11,10 +11,12 @@ use futures_util::stream::{FuturesOrdered, StreamExt as _};
 
 use super::super::contract::{Body, Condition, Put, Stored};
 use super::super::key::Key;
+use super::direct::Order;
 use super::failure::{Failure, Kind};
 use super::multipart::{LARGEST_PARTS, Part, S3Upload};
-use super::pieces::{crc, cut, stream};
+use super::pieces::{SIGNED, crc, cut, joined, stream};
 use super::store::{S3Store, base64_of_crc, version};
+use crate::aws::Clients;
 use crate::error::{Error, Result};
 use crate::reference::combine_lengths;
 use crate::runtime;
@@ -70,6 +72,9 @@ impl S3Store {
         let clients = self.clients().await?;
         let crc = crc(&pieces);
         let length = pieces.iter().map(Bytes::len).sum::<usize>();
+        if let Some(stored) = self.put_directly(&clients, key, &pieces, crc, condition).await {
+            return Ok(Put::Written(stored));
+        }
         let kms = self.options.kms_key.clone();
         for conflicts in 0.. {
             let sent = Box::pin(
@@ -105,6 +110,36 @@ impl S3Store {
             }
         }
         Err(Error::internal("a write neither succeeded nor failed"))
+    }
+}
+
+impl S3Store {
+    /// Sends a small object by the short way.
+    async fn put_directly(
+        &self,
+        clients: &Clients,
+        key: &str,
+        pieces: &[Bytes],
+        crc: u64,
+        condition: Condition,
+    ) -> Option<Stored> {
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        if bytes > SIGNED || self.options.kms_key.is_some() {
+            return None;
+        }
+        let mut headers = vec![
+            ("content-length", bytes.to_string()),
+            ("content-type", "application/octet-stream".to_owned()),
+            ("x-amz-checksum-crc64nvme", base64_of_crc(crc)),
+        ];
+        headers.extend((condition == Condition::Absent).then(|| ("if-none-match", "*".to_owned())));
+        headers.extend(self.common_headers());
+        let body = joined(pieces.to_vec());
+        let order = Order { method: "PUT", key, query: None, headers, body };
+        let answer = self.direct.send(clients, &self.bucket, order).await?;
+        let header = |name: &str| answer.headers().get(name);
+        let version = version(header("x-amz-version-id"), header("etag"));
+        Some(Stored { version, crc64nvme: Some(crc) })
     }
 }
 

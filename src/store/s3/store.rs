@@ -16,6 +16,7 @@ use super::super::contract::{Body, Condition, Head, Listed, Parts, Put, Store, U
 use super::super::deadline::within;
 use super::super::key::{Key, RESERVED};
 use super::super::window::Window;
+use super::direct::Direct;
 use super::failure::{Failure, Kind};
 use super::multipart::S3Upload;
 use super::options::S3Options;
@@ -40,6 +41,7 @@ pub(crate) struct S3Store {
     pub(super) prefix: String,
     pub(super) options: S3Options,
     environment: aws::Environment,
+    pub(super) direct: Arc<Direct>,
 }
 
 impl S3Store {
@@ -68,7 +70,8 @@ impl S3Store {
         let slash = if prefix.is_empty() { "" } else { "/" };
         let url = format!("s3://{bucket}{slash}{}", utf8_percent_encode(&prefix, RESERVED));
         let environment = aws::environment();
-        Ok(Self { url, bucket: bucket.to_owned(), prefix, options, environment })
+        let direct = Arc::default();
+        Ok(Self { url, bucket: bucket.to_owned(), prefix, options, environment, direct })
     }
 
     pub(super) async fn clients(&self) -> Result<Arc<Clients>> {
@@ -97,6 +100,13 @@ impl S3Store {
 
     pub(super) fn owner(&self) -> Option<String> {
         self.options.bucket_owner.clone()
+    }
+
+    /// Headers of all requests that are made without the SDK.
+    pub(super) fn common_headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let owner = self.owner().map(|owner| ("x-amz-expected-bucket-owner", owner));
+        let payer = self.payer().map(|payer| ("x-amz-request-payer", payer.as_str().to_owned()));
+        owner.into_iter().chain(payer)
     }
 
     /// Runs a call within its deadline.
