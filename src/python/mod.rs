@@ -21,6 +21,7 @@ mod json;
 mod load;
 mod memory;
 mod module;
+mod options;
 mod predict;
 mod reference;
 mod result;
