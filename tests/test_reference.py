@@ -58,7 +58,7 @@ class TestSchema:
 
     def test_what_a_store_writes(self, store: Store) -> None:
         ref = store.put(b"hello world", "a", media_type="text/plain", records=1)
-        assert set(ref.to_dict()) == {*GOOD, "records"}
+        assert set(ref.to_dict()) - {"version"} == {*GOOD, "records"}
         assert len(ref.to_json()) < 512
         assert (ref.bytes, ref.records, ref.crc64nvme) == (
             11,

@@ -295,6 +295,62 @@ def test_what_a_state_returns_is_what_the_next_one_gets(value: Any, grown: set[s
     assert seen["event"] == value
 
 
+# Nested values
+
+
+def test_what_is_small_beside_a_large_value_stays_at_any_depth(store: legato.Store) -> None:
+    text = "t" * 40_000
+    value = {"answer": {"label": "yes", "score": 0.5, "texts": [{"of": "a", "text": text}, "b"]}}
+    out = call(returning(value), {}, store)
+    answer = out["answer"]
+    # A Choice state looks at $.answer.label, an item reader at $.answer.texts.
+    assert (answer["label"], answer["score"], answer["texts"][1]) == ("yes", 0.5, "b")
+    assert answer["texts"][0]["of"] == "a"
+    assert answer["texts"][0]["text"]["media_type"] == "application/vnd.legato.value+json"
+    seen: dict[str, Any] = {}
+    call(echo(["own"], seen), out, store)
+    assert seen["event"] == value
+
+
+def test_many_values_of_a_size_go_together(store: legato.Store) -> None:
+    value = {"rows": [{"text": "t" * 1100, "n": n} for n in range(100)], "label": "yes"}
+    out = call(returning(value), {}, store)
+    assert out["label"] == "yes"
+    assert "legato_ref" in out["rows"]
+    assert len(store.list()) == 2  # one object, and its reference
+    seen: dict[str, Any] = {}
+    call(echo(["own"], seen), out, store)
+    assert seen["event"] == value
+
+
+def test_several_large_values_of_a_field_go_one_by_one(store: legato.Store) -> None:
+    value = {"a": {"x": "x" * 60_000, "y": {"z": "y" * 34_000, "keep": 1}, "keep": 2}}
+    out = call(returning(value), {}, store)
+    assert out["a"]["keep"] == 2
+    assert out["a"]["y"]["keep"] == 1
+    assert {"legato_ref"} <= set(out["a"]["x"]) & set(out["a"]["y"]["z"])
+    seen: dict[str, Any] = {}
+    call(echo(["own"], seen), out, store)
+    assert seen["event"] == value
+
+
+def test_tokens_and_tensors_become_references(store: legato.Store, tiny_bert: Any) -> None:
+    tokens = legato.Tokenizer.from_dir(tiny_bert).encode(["river"])
+    out = call(returning({"t": tokens}), {}, store)
+    seen: dict[str, Any] = {}
+    call(echo(["own"], seen), out, store)
+    assert seen["event"]["t"].load().to_bytes() == tokens.to_bytes()
+
+
+def test_a_reference_obeys_the_declaration_of_the_state_that_got_it(store: legato.Store) -> None:
+    ref = store.put(np.arange(4), "other/a")
+    for name in ("load", "slice"):
+        rows = () if name == "load" else (0, 1)
+        step = legato.step(name="own")(lambda e, t, n=name, r=rows: getattr(e["r"], n)(*r))
+        with pytest.raises(AccessDeniedError, match=r"own may not read other/"):
+            call(step, {"r": ref.to_dict()}, store)
+
+
 # What a state may touch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import gc
 import json
 import subprocess
@@ -484,6 +485,16 @@ class TestScopes:
         elsewhere = legato.step(name="own", reads=["inputs"])(read).bind(Settings(), own)
         with pytest.raises(InputError, match="outside of the store memory://scopes-own"):
             elsewhere(event)
+
+
+def test_examples_in_docstrings_run() -> None:
+    session = {"legato": legato, "numpy": np}
+    runner = doctest.DocTestRunner()
+    for method in (Ref.load, Ref.slice, Store.put):
+        name = f"{method.__objclass__.__name__}.{method.__name__}"
+        example = doctest.DocTestParser().get_doctest(method.__doc__ or "", session, name, None, 0)
+        assert example.examples, name
+        assert runner.run(example).failed == 0, name
 
 
 def test_a_text_needs_no_numpy_and_columns_no_pyarrow() -> None:

@@ -20,9 +20,9 @@ from legato._native import (
     __version__,
     instruction_set,
     num_threads,
-    on_unbound,
     set_num_threads,
 )
+from legato._native import on_unbound as _on_unbound
 from legato.pipeline import pipeline
 from legato.settings import Settings
 from legato.step import Task, step
@@ -52,7 +52,7 @@ _LATER = {"Results": "results", "Run": "local", "Workflow": "workflow", "run": "
 
 
 # A reference that is bound to no store finds one by the settings.
-on_unbound(lambda uri: importlib.import_module("legato._home").store_of(uri))
+_on_unbound(lambda uri: importlib.import_module("legato._home").store_of(uri))
 
 
 def __getattr__(name: str) -> object:

@@ -78,6 +78,7 @@ impl ChunkReader for Sparse {
 /// The bytes of a file that must be there before its rows can be read: ask until there are none.
 ///
 /// First the footer, then the metadata that it names, then the row groups that hold the rows.
+#[allow(clippy::single_range_in_vec_init)] // one range is what is needed
 pub fn needs(file: &Sparse, rows: &Range<u64>) -> Result<Vec<Range<u64>>> {
     let Some(footer) = file.bytes.checked_sub(FOOTER) else {
         return Err(bad(&"it is too short"));

@@ -15,7 +15,7 @@ use super::errors::input;
 
 /// An array as safetensors has them: row-major, little-endian.
 pub(super) struct Array<'py> {
-    array: Bound<'py, PyUntypedArray>,
+    inner: Bound<'py, PyUntypedArray>,
     /// numpy's name of the element type.
     pub(super) dtype: String,
     pub(super) shape: Vec<usize>,
@@ -36,22 +36,22 @@ impl<'py> Array<'py> {
         let array = array.call_method1("astype", (dtype, "C", "unsafe", true, false))?;
         let array = array.cast_into::<PyUntypedArray>()?;
         let shape = array.shape().to_vec();
-        Ok(Self { array, dtype: name, shape })
+        Ok(Self { inner: array, dtype: name, shape })
     }
 
     /// The elements, in numpy's own memory.
     pub(super) fn bytes(&self) -> PyResult<Bytes> {
-        let py = self.array.py();
-        let length = self.array.len() * self.array.dtype().itemsize();
+        let py = self.inner.py();
+        let length = self.inner.len() * self.inner.dtype().itemsize();
         if length == 0 {
             return Ok(Bytes::new());
         }
-        if !self.array.is_c_contiguous() {
+        if !self.inner.is_c_contiguous() {
             return Err(input(py, "an array has strides that numpy did not take away; copy it"));
         }
         // SAFETY: the array is alive, and its header is not changed while the GIL is held.
-        let data = unsafe { (*self.array.as_array_ptr()).fields.data }.cast_const().cast::<u8>();
-        Ok(Bytes::from_owner(Borrowed { _array: self.array.clone().unbind(), data, length }))
+        let data = unsafe { (*self.inner.as_array_ptr()).fields.data }.cast_const().cast::<u8>();
+        Ok(Bytes::from_owner(Borrowed { _array: self.inner.clone().unbind(), data, length }))
     }
 }
 

@@ -4,6 +4,8 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::python::chunks::Chunks;
+    #[pymodule_export]
     use crate::python::encoding::{Encoding, Encodings};
     #[pymodule_export]
     use crate::python::engine::Engine;
@@ -16,7 +18,7 @@ mod _native {
     #[pymodule_export]
     use crate::python::reference::{Ref, on_unbound};
     #[pymodule_export]
-    use crate::python::store::{Chunks, Store};
+    use crate::python::store::Store;
     #[pymodule_export]
     use crate::python::threads::{instruction_set, num_threads, set_num_threads};
     #[pymodule_export]

@@ -1,19 +1,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::arguments::{Count, Text};
+use super::chunks::Chunks;
 use super::errors::{input, to_python};
 use super::reference::Ref;
 use super::transfer::{self, Source};
 use super::values::{self, Said, Stored};
-use super::{enter, load, slice};
-use crate::error::{Error, Result};
+use super::{enter, load, options, slice};
+use crate::error::Error;
 use crate::format;
 use crate::reference::Description;
 use crate::store::{self, Addressing, Areas, Body, Key, S3Options, Scoped};
@@ -26,9 +25,9 @@ use crate::store::{self, Addressing, Areas, Body, Key, S3Options, Scoped};
 pub(super) struct Store {
     pub(super) inner: Arc<dyn store::Store>,
     /// What it was opened with.
-    options: S3Options,
+    pub(super) options: S3Options,
     /// What a state declared, and the store that it declared it of.
-    scope: Option<(Areas, Arc<dyn store::Store>)>,
+    pub(super) scope: Option<(Areas, Arc<dyn store::Store>)>,
 }
 
 #[pymethods]
@@ -263,7 +262,7 @@ impl Store {
     fn chunks(&self, py: Python<'_>, reference: &Ref) -> PyResult<Chunks> {
         let reference = reference.inner.clone();
         let crcs = enter::io(py, store::chunks(self.inner.as_ref(), &reference))?;
-        Ok(Chunks { store: self.inner.clone(), reference, crcs, next: AtomicU64::new(0) })
+        Ok(Chunks::new(self.inner.clone(), reference, crcs))
     }
 
     /// Say whether there is an object under a key.
@@ -376,24 +375,17 @@ impl Store {
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let partial = py.import("functools")?.getattr("partial")?;
-        let (options, named) = (&self.options, PyDict::new(py));
-        if let Some((areas, whole)) = &self.scope {
-            let whole = Self { inner: whole.clone(), options: options.clone(), scope: None };
-            named.set_item("reads", &areas.reads)?;
-            named.set_item("writes", &areas.writes)?;
-            named.set_item("area", &areas.whole)?;
-            let scoped = py.get_type::<Self>().getattr("scoped")?;
-            let arguments = (scoped, Bound::new(py, whole)?, &areas.stage);
-            return Ok((partial.call(arguments, Some(&named))?, PyTuple::empty(py)));
-        }
-        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = options;
-        named.set_item("bucket_owner", bucket_owner)?;
-        named.set_item("kms_key", kms_key)?;
-        named.set_item("request_payer", request_payer)?;
-        named.set_item("addressing", addressing.name())?;
-        named.set_item("timeout_s", timeout.as_secs_f64())?;
-        let open = py.get_type::<Self>().getattr("open")?;
-        Ok((partial.call((open, self.inner.url()), Some(&named))?, PyTuple::empty(py)))
+        let kind = py.get_type::<Self>();
+        let again = if let Some((areas, whole)) = &self.scope {
+            let options = self.options.clone();
+            let whole = Bound::new(py, Self { inner: whole.clone(), options, scope: None })?;
+            let keywords = options::of_areas(py, areas)?;
+            partial.call((kind.getattr("scoped")?, whole, &areas.stage), Some(&keywords))?
+        } else {
+            let keywords = options::keywords(py, &self.options)?;
+            partial.call((kind.getattr("open")?, self.inner.url()), Some(&keywords))?
+        };
+        Ok((again, PyTuple::empty(py)))
     }
 
     fn __repr__(&self) -> String {
@@ -401,50 +393,4 @@ impl Store {
     }
 }
 
-impl Store {
-    /// A reference that this store made.
-    fn made(&self, inner: crate::reference::Ref) -> Ref {
-        Ref { inner, home: Some(self.inner.clone()) }
-    }
-
-    /// Where values without a key go.
-    fn values(&self) -> String {
-        let area = self.scope.as_ref().and_then(|(areas, _)| areas.writes.first());
-        area.map_or_else(|| "values".to_owned(), |area| format!("{area}/values"))
-    }
-
-    fn with_options(py: Python<'_>, url: &str, options: S3Options) -> PyResult<Self> {
-        let inner = enter::quick(py, || store::open(url, options.clone()))?;
-        Ok(Self { inner, options, scope: None })
-    }
-}
-
 const BINARY: &str = "application/octet-stream";
-
-/// Verified chunks of an object, in order.
-#[pyclass(frozen, module = "legato._native")]
-pub(super) struct Chunks {
-    store: Arc<dyn store::Store>,
-    reference: crate::reference::Ref,
-    crcs: Vec<String>,
-    next: AtomicU64,
-}
-
-#[pymethods]
-impl Chunks {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        if usize::try_from(index).map_or(true, |index| index >= self.crcs.len()) {
-            return Ok(None);
-        }
-        let read = store::read_chunk(self.store.as_ref(), &self.reference, &self.crcs, index);
-        let data: Result<Bytes, PyErr> = enter::io(py, read);
-        // After a failure there is no next chunk: one that is left out must not go unseen.
-        let data = data.inspect_err(|_| self.next.store(u64::MAX / 2, Ordering::Relaxed))?;
-        Ok(Some(PyBytes::new(py, &data)))
-    }
-}

@@ -97,12 +97,15 @@ fn made(pieces: Vec<Bytes>, form: Form, records: Option<usize>) -> Stored {
     Stored { pieces, about: Description { media_type, records, ..Description::default() } }
 }
 
+/// Arrays and their names.
+type Named<'py> = Vec<(String, Bound<'py, PyAny>)>;
+
 /// What a value is by its type.
 enum Natural<'py> {
     Tokens(Bound<'py, Tokens>),
     Table,
     Array,
-    Arrays(Vec<(String, Bound<'py, PyAny>)>),
+    Arrays(Named<'py>),
     /// Whether it is a list of JSON objects.
     Json(bool),
 }
@@ -131,7 +134,7 @@ fn natural<'py>(value: &Bound<'py, PyAny>) -> PyResult<Natural<'py>> {
 }
 
 /// A dict all of whose values are arrays.
-fn arrays<'py>(named: &Bound<'py, PyDict>) -> PyResult<Option<Vec<(String, Bound<'py, PyAny>)>>> {
+fn arrays<'py>(named: &Bound<'py, PyDict>) -> PyResult<Option<Named<'py>>> {
     let mut found = Vec::with_capacity(named.len());
     for (name, value) in named {
         let Ok(name) = name.cast::<PyString>() else { return Ok(None) };

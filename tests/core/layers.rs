@@ -50,11 +50,12 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
 ];
 
 /// A crate that is heavy or foreign, and the only modules that may name it.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("pyo3", &["python"]),
     ("numpy", &["python"]),
     ("tokenizers", &["tokenize"]),
     ("parquet", &["format"]),
+    ("zstd", &["format"]),
     ("arrow_array", &["format"]),
     ("arrow_schema", &["format"]),
     ("candle_core", &["backend", "device", "engine", "head", "model", "predict"]),
