@@ -20,6 +20,7 @@ from legato._native import (
     __version__,
     instruction_set,
     num_threads,
+    on_unbound,
     set_num_threads,
 )
 from legato.pipeline import pipeline
@@ -48,6 +49,10 @@ __all__ += [
 
 _LATER = {"Results": "results", "Run": "local", "Workflow": "workflow", "run": "local"}
 """What a Lambda handler does without: imported on first use, so that it starts sooner."""
+
+
+# A reference that is bound to no store finds one by the settings.
+on_unbound(lambda uri: importlib.import_module("legato._home").store_of(uri))
 
 
 def __getattr__(name: str) -> object:
