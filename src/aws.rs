@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
@@ -87,7 +88,8 @@ pub fn environment() -> Environment {
     hasher.finish()
 }
 
-type Made = Mutex<HashMap<(Environment, Addressing), Arc<OnceCell<Arc<Clients>>>>>;
+/// Connections belong to the runtime that made them.
+type Made = Mutex<HashMap<(Environment, Addressing, Id), Arc<OnceCell<Arc<Clients>>>>>;
 static MADE: Slot<Made> = Slot::new();
 
 /// How a bucket stands in a URL.
@@ -100,12 +102,29 @@ pub enum Addressing {
     Virtual,
 }
 
+impl Addressing {
+    const NAMES: [(Self, &str); 3] =
+        [(Self::Auto, "auto"), (Self::Path, "path"), (Self::Virtual, "virtual")];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(found, _)| *found)
+    }
+
+    /// Its name, as settings write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(known, _)| *known == self).map_or("auto", |(_, name)| name)
+    }
+}
+
 /// The clients of an environment, made on first use.
 pub async fn clients(environment: Environment, addressing: Addressing) -> Result<Arc<Clients>> {
     let made = MADE.get(|| Ok(Mutex::default()))?;
     let cell = {
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(made.entry((environment, addressing)).or_default())
+        Arc::clone(made.entry((environment, addressing, Handle::current().id())).or_default())
     };
     let new = || async { Box::pin(Clients::make(addressing)).await.map(Arc::new) };
     cell.get_or_try_init(new).await.cloned()

@@ -3,18 +3,27 @@
 //! Both are made on first use and belong to the process that made them. Threads do not survive `fork`: in a
 //! child the first use makes new ones, and the parent's are left alone (joining them would wait for ever).
 
-use std::sync::Arc;
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::process::Slot;
 
 static COMPUTE: Slot<rayon::ThreadPool> = Slot::new();
 static IO: Slot<tokio::runtime::Runtime> = Slot::new();
+static IO_LARGE: Slot<tokio::runtime::Runtime> = Slot::new();
 /// Processors that this process may use: to ask the system is to read its files.
 static PROCESSORS: Slot<usize> = Slot::new();
 /// Threads that were asked for; 0 takes what the machine gives.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Time for what a stopped call has left.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// The pool that models and tokenizers run on.
 pub fn compute() -> Result<Arc<rayon::ThreadPool>> {
@@ -27,16 +36,44 @@ pub fn compute() -> Result<Arc<rayon::ThreadPool>> {
     })
 }
 
-/// The runtime that stores run on: it has no threads, who waits for a store does its work.
-///
-/// Handing a request of 1 KiB to a thread and back costs a third of it. Several callers may wait at once.
+/// The runtime that stores run on: the calling thread. Nothing is handed from thread to thread, which is what a small
+/// request would mostly wait for, and nothing runs after a call has returned.
 pub fn io() -> Result<Arc<tokio::runtime::Runtime>> {
-    IO.get(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Error::internal(format!("threads cannot be started ({e})")))
+    IO.get(|| made(&mut tokio::runtime::Builder::new_current_thread()))
+}
+
+/// The runtime for large objects: receiving and copying take a thread each.
+pub fn io_large() -> Result<Arc<tokio::runtime::Runtime>> {
+    IO_LARGE.get(|| {
+        made(tokio::runtime::Builder::new_multi_thread().worker_threads(num_threads().clamp(2, 8)))
     })
+}
+
+fn made(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime> {
+    let made = builder.thread_name("legato-io").enable_all().build();
+    made.map_err(|e| Error::internal(format!("threads cannot be started ({e})")))
+}
+
+/// Work that a destructor leaves: [`settle`] waits for it.
+static LEFT: Slot<Mutex<Vec<JoinHandle<()>>>> = Slot::new();
+
+/// Starts what must still be done for a call that was stopped, such as to remove what it has written.
+pub fn leave(work: impl Future<Output = ()> + Send + 'static) {
+    if let (Ok(handle), Ok(left)) = (Handle::try_current(), LEFT.get(|| Ok(Mutex::default()))) {
+        left.lock().unwrap_or_else(PoisonError::into_inner).push(handle.spawn(work));
+    }
+}
+
+/// Gives what stopped calls have left a moment to end.
+pub async fn settle() {
+    let Ok(left) = LEFT.get(|| Ok(Mutex::default())) else { return };
+    let left = std::mem::take(&mut *left.lock().unwrap_or_else(PoisonError::into_inner));
+    let all = async {
+        for work in left {
+            let _ = work.await;
+        }
+    };
+    let _ = tokio::time::timeout(SETTLE, all).await;
 }
 
 /// Runs work that blocks beside what the caller of this future does.

@@ -55,6 +55,7 @@ class Operation:
     seconds: float = 0.0
     limit_s: float = 0.0
     wrong: str | None = None
+    message: str | None = None
 
 
 class Follower:
@@ -86,6 +87,7 @@ class Follower:
         ended = self.begun[number]
         ended.outcome, ended.ref, ended.wrong = entry["outcome"], entry["ref"], entry["wrong"]
         ended.seconds, ended.limit_s = entry["seconds"], entry["limit_s"]
+        ended.message = entry["message"]
         return ended
 
 

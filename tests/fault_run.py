@@ -233,6 +233,12 @@ def main() -> int:
             timeout_s=options.timeout_s, folder=Path(folder),
         )  # fmt: skip
     print(table(found))
+    for each in found.ended:
+        if each.message is not None:
+            print(
+                f"{each.worker} {each.id} {each.kind}: {each.outcome}: {each.message}",
+                file=sys.stderr,
+            )
     for line in [*found.lost, *found.wrong, *map(str, found.late)]:
         print(line, file=sys.stderr)
     if options.output is not None:

@@ -53,6 +53,7 @@ def test_a_loss_is_found(tamper: Callable[[Store], None], said: str | None, tmp_
             seconds=0,
             limit_s=1,
             wrong=None,
+            message=None,
         )
     tamper(store)
     found = fault_run.Findings(0)

@@ -171,6 +171,8 @@ class TestReads:
             "delete": (lambda: s3store.delete("none"), None),
             "find": (lambda: s3store.find("none"), None),
         }
+        if kind == "request_timeout":
+            del calls["exists"]
         for call, expected in calls.values():
             proxy.forget()
             proxy.plan.add(kind, times=2)

@@ -213,11 +213,14 @@ class TestEndpoints:
 
     def test_nobody_listens(self, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-        store = Store.open("s3://bucket/x", timeout_s=5)
-        begin = time.monotonic()
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         with pytest.raises(StoreUnavailableError, match="AWS_ENDPOINT_URL"):
-            store.get("k")
-        assert time.monotonic() - begin < 7
+            Store.open("s3://bucket/x").get("k")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "50")
+        begin = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            Store.open("s3://bucket/x", timeout_s=3).get("k")
+        assert time.monotonic() - begin < 4
 
     def test_no_region(self, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AWS_REGION")
@@ -237,7 +240,7 @@ class TestEndpoints:
         assert "secret" not in str(caught.value)
 
     def test_keys_are_as_long_as_s3_takes(self, s3_bucket: str, s3: S3Server) -> None:
-        store = Store.open(f"s3://{s3_bucket}/" + "/".join(["p" * 200] * 5))
+        store = Store.open(f"s3://{s3_bucket}/" + "/".join(["p" * 190] * 5))
         with pytest.raises(InputError, match="1024"):
             store.put(b"", "x" * 100)
 

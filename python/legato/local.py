@@ -149,7 +149,7 @@ def bind(
     return Conductor(
         workflow.document(),
         functions={arns[stage]: step.bind(settings, store) for stage, step in STEPS.items()},
-        buckets={BUCKET: store},
+        buckets={BUCKET: _bucket(store)},
         substitutions={
             STORE_BUCKET: BUCKET,
             **{function_placeholder(stage): arn for stage, arn in arns.items()},
@@ -158,6 +158,12 @@ def bind(
         max_concurrency=max_concurrency,
         name=workflow.name,
     )
+
+
+def _bucket(store: Store) -> Store:
+    """Return the bucket of a store: item readers know it by keys that have the prefix."""
+    scheme, _, rest = store.url.partition("://")
+    return store.beside(f"s3://{rest.partition('/')[0]}") if scheme == "s3" else store
 
 
 def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) -> Store:
@@ -172,7 +178,10 @@ def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) 
     if "://" in url:
         return Store.open(url)
     if not url or "\0" in url or _SCHEME.match(url):
-        msg = f"store {url!r} is neither a folder nor a URL; use a path, file:///folder or memory://name"
+        msg = (
+            f"store {url!r} is neither a folder nor a URL; "
+            "use a path, s3://bucket/prefix, file:///folder or memory://name"
+        )
         raise InputError(msg)
     return Store.open(Path(url).expanduser().resolve().as_uri())
 

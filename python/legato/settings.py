@@ -89,7 +89,10 @@ TASKS: Final = (
 )
 """What a workflow's model can do."""
 
-_store = _matching("[a-z][a-z0-9+.-]*://.+", "a URL such as file:///data/legato or memory://name")
+_store = _matching(
+    "[a-z][a-z0-9+.-]*://.+",
+    "a URL such as s3://bucket/prefix, file:///data/legato or memory://name",
+)
 _device = _matching("auto|cpu|metal|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, cuda:N or metal")
 _dtype = _one_of("float32", "float16", "bfloat16", "int8")
 
@@ -116,7 +119,10 @@ VARIABLES: Final = (
     Variable("LEGATO_DATASET_ID", _text, None, "name of the dataset"),
     Variable("LEGATO_DATASET_VERSION", _text, None, "version or digest of the dataset"),
     Variable(
-        "LEGATO_STORE", _store, None, "where objects lie: `file:///folder` or `memory://name`"
+        "LEGATO_STORE",
+        _store,
+        None,
+        "where objects lie: `s3://bucket/prefix`, `file:///folder` or `memory://name`",
     ),
     Variable("LEGATO_DEVICE", _device, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
     Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16`, `bfloat16` or `int8`"),

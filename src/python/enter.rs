@@ -5,7 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -96,9 +96,30 @@ fn compute_beside<T: Send>(
     }
 }
 
-/// Waits for a store; Ctrl-C drops the future. The only place that blocks on one.
+/// More bytes are a large object: worth threads of their own.
+const LARGE: u64 = 16 << 20;
+
+/// Waits for a store; Ctrl-C drops the future.
 pub(super) fn io<T: Send>(
     py: Python<'_>,
+    future: impl Future<Output = Result<T>> + Send,
+) -> PyResult<T> {
+    wait(py, runtime::io, future)
+}
+
+/// As [`io`], for a call that moves `bytes`.
+pub(super) fn io_of<T: Send>(
+    py: Python<'_>,
+    bytes: u64,
+    future: impl Future<Output = Result<T>> + Send,
+) -> PyResult<T> {
+    wait(py, if bytes > LARGE { runtime::io_large } else { runtime::io }, future)
+}
+
+/// The only place that blocks on a future.
+fn wait<T: Send>(
+    py: Python<'_>,
+    made: fn() -> Result<Arc<tokio::runtime::Runtime>>,
     future: impl Future<Output = Result<T>> + Send,
 ) -> PyResult<T> {
     let interrupted = async {
@@ -112,12 +133,16 @@ pub(super) fn io<T: Send>(
     };
     let outcome = py.detach(|| {
         guarded(|| {
-            runtime::io()?.block_on(async {
-                tokio::select! {
+            made()?.block_on(async {
+                let outcome = tokio::select! {
                     biased;
                     done = future => done.map(Ok),
                     interrupt = interrupted => Ok(Err(interrupt)),
+                };
+                if !matches!(outcome, Ok(Ok(_))) {
+                    runtime::settle().await;
                 }
+                outcome
             })
         })
     });

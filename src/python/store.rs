@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 use super::arguments::Text;
 use super::enter;
@@ -23,6 +23,7 @@ use crate::store::{self, Addressing, Body, Key, S3Options};
 #[pyclass(frozen, module = "legato._native")]
 pub(super) struct Store {
     inner: Arc<dyn store::Store>,
+    options: S3Options,
 }
 
 #[pymethods]
@@ -55,16 +56,20 @@ impl Store {
         addressing: &str,
         timeout_s: f64,
     ) -> PyResult<Self> {
-        let addressing = match addressing {
-            "auto" => Addressing::Auto,
-            "path" => Addressing::Path,
-            "virtual" => Addressing::Virtual,
-            _ => return Err(input(py, "addressing must be 'auto', 'path' or 'virtual'")),
-        };
+        let addressing = Addressing::named(addressing)
+            .ok_or_else(|| input(py, "addressing must be 'auto', 'path' or 'virtual'"))?;
         let timeout = Duration::try_from_secs_f64(timeout_s)
             .map_err(|_| input(py, "timeout_s must be a positive number of seconds"))?;
         let options = S3Options { bucket_owner, kms_key, request_payer, addressing, timeout };
-        Ok(Self { inner: enter::quick(py, || store::open(&url.0, options))? })
+        Self::with_options(py, &url.0, options)
+    }
+
+    /// Open the store at another URL with the options of this one.
+    ///
+    /// Args:
+    ///     url: as that of `open`.
+    fn beside(&self, py: Python<'_>, url: Text) -> PyResult<Self> {
+        Self::with_options(py, &url.0, self.options.clone())
     }
 
     /// URL of the store, without a slash at its end.
@@ -251,17 +256,61 @@ impl Store {
         Ok(found.into_iter().map(|object| object.key).collect())
     }
 
+    /// Return the objects whose keys start with a prefix, sorted by key.
+    ///
+    /// Returns:
+    ///     (key, size in bytes, time of writing in seconds since 1970 by the store's clock) of each.
+    #[pyo3(signature = (prefix = ""))]
+    fn entries(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64, f64)>> {
+        let found = enter::io(py, self.inner.list(prefix))?;
+        let seconds =
+            |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
+        Ok(found.into_iter().map(|o| (o.key, o.bytes, seconds(o.modified))).collect())
+    }
+
+    /// Remove what writers that died have left of objects that they never completed.
+    ///
+    /// Args:
+    ///     before: time in seconds since 1970; what was started later stays.
+    ///     dry_run: whether to remove nothing.
+    ///
+    /// Returns:
+    ///     What was, or would be, removed: the keys of multipart uploads, or the names of staged files.
+    #[pyo3(signature = (before, *, dry_run = true))]
+    fn abandon(&self, py: Python<'_>, before: f64, dry_run: bool) -> PyResult<Vec<String>> {
+        let age = Duration::try_from_secs_f64(before)
+            .map_err(|_| input(py, "before must be a time in seconds since 1970"))?;
+        enter::io(py, self.inner.abandon("", UNIX_EPOCH + age, dry_run))
+    }
+
     /// Remove an object; it is no error if there is none.
     fn delete(&self, py: Python<'_>, key: Text) -> PyResult<()> {
         enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?, None).await })
     }
 
+    /// What pickle calls: `open` with the options, which are keywords.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        Ok((py.get_type::<Self>().getattr("open")?, (self.inner.url().to_owned(),)))
+        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = &self.options;
+        let keywords = PyDict::new(py);
+        keywords.set_item("bucket_owner", bucket_owner)?;
+        keywords.set_item("kms_key", kms_key)?;
+        keywords.set_item("request_payer", request_payer)?;
+        keywords.set_item("addressing", addressing.name())?;
+        keywords.set_item("timeout_s", timeout.as_secs_f64())?;
+        let open = py.get_type::<Self>().getattr("open")?;
+        let again = py.import("functools")?.getattr("partial")?.call((open,), Some(&keywords))?;
+        Ok((again, (self.inner.url().to_owned(),)))
     }
 
     fn __repr__(&self) -> String {
         format!("Store({:?})", self.inner.url())
+    }
+}
+
+impl Store {
+    fn with_options(py: Python<'_>, url: &str, options: S3Options) -> PyResult<Self> {
+        let inner = enter::quick(py, || store::open(url, options.clone()))?;
+        Ok(Self { inner, options })
     }
 }
 

@@ -14,6 +14,7 @@ use super::enter;
 use super::errors::{input, to_python};
 use super::reference::Ref;
 use crate::error::Result;
+use crate::process::expect_writes;
 use crate::store::{self, Key, Store};
 
 /// Requests of one call on the way at the same time: small objects wait for the server, not for us.
@@ -60,7 +61,9 @@ impl Blank {
         };
         // SAFETY: it is a bytes object; nobody else has it, so its content may be written.
         let place = unsafe { ffi::PyBytes_AsString(object.as_ptr()) };
-        Ok(Self { object, place: place.cast(), size })
+        let mut blank = Self { object, place: place.cast(), size };
+        expect_writes(blank.buffer());
+        Ok(blank)
     }
 
     fn buffer(&mut self) -> &mut [MaybeUninit<u8>] {
@@ -78,7 +81,8 @@ pub(super) fn get<'py>(
     match source {
         Source::Ref(reference) => {
             let mut blank = Blank::new(py, &reference)?;
-            enter::io(py, store::read_into(store.as_ref(), &reference, blank.buffer()))?;
+            let bytes = reference.bytes;
+            enter::io_of(py, bytes, store::read_into(store.as_ref(), &reference, blank.buffer()))?;
             Ok(blank.object.into_bound(py))
         }
         Source::Key(key) => {

@@ -11,7 +11,7 @@ pub fn open(url: &str, options: S3Options) -> Result<Arc<dyn Store>> {
     let unknown = || {
         Error::input(format!(
             "store '{}' is not known; use s3://bucket/prefix, file:///folder or memory://name",
-            url.escape_debug()
+            url.rsplit_once('@').map_or(url, |(_, rest)| rest).escape_debug()
         ))
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(unknown)?;

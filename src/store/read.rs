@@ -12,7 +12,7 @@ use super::deadline::within;
 use super::key::Key;
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::process::{ask_for_huge_pages, memory_bytes};
+use crate::process::{expect_writes, memory_bytes};
 use crate::reference::{Ref, combine, combine_lengths, crc_text};
 
 /// All bytes of an object, verified.
@@ -41,7 +41,6 @@ async fn read_now(
     reference: &Ref,
     buffer: &mut [MaybeUninit<u8>],
 ) -> Result<()> {
-    ask_for_huge_pages(buffer);
     let key = Key::in_store(&reference.uri, store.url())?;
     let object = Object { store, reference, key };
     let known = object.known_chunks();
@@ -146,6 +145,7 @@ impl Memory {
         let size = bounded(uri, bytes)?;
         let mut data = Vec::new();
         data.try_reserve_exact(size).map_err(|_| too_large(uri, bytes))?;
+        expect_writes(data.spare_capacity_mut());
         Ok(Self { data, size })
     }
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import legato
-from legato.cli import bench, quantize, run, synth
+from legato.cli import bench, gc, quantize, run, synth
 from legato.errors import LegatoError
 
-VERBS = (quantize, run, synth, bench)
+VERBS = (quantize, run, synth, gc, bench)
 
 FAILED = 1
 INTERRUPTED = 130

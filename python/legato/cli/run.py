@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
     parser.add_argument(
-        "--store", metavar="URL", help="a folder, file:///folder or memory://name; default: .legato"
+        "--store",
+        metavar="URL",
+        help="a folder, s3://bucket/prefix, file:///folder or memory://name; default: .legato",
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

@@ -186,6 +186,7 @@ impl Request<'_> {
         mut opened: Option<Answer>,
     ) -> Result<u64> {
         let mut fruitless = 0;
+        let mut size = None;
         while window.missing() > 0 {
             let before = window.filled();
             let from = start + before as u64;
@@ -195,16 +196,16 @@ impl Request<'_> {
             };
             let failure = match answer {
                 Ok(answer) => {
-                    let size = known_size(&answer);
+                    size = known_size(&answer).or(size);
                     match self.take(from, answer, window).await? {
-                        Ok(()) => return Ok(size.unwrap_or(start + window.filled() as u64)),
+                        Ok(()) => break,
+                        // It promised more than there is, and all has come.
+                        Err(Cut) if window.missing() == 0 => break,
                         Err(Cut) => Failure::transient("the body ended early"),
                     }
                 }
                 // All that there is has been read.
-                Err(failure) if failure.kind == Kind::Range => {
-                    return Ok(start + window.filled() as u64);
-                }
+                Err(failure) if failure.kind == Kind::Range => break,
                 Err(failure) => failure,
             };
             fruitless = if window.filled() > before { 0 } else { fruitless + 1 };
@@ -215,7 +216,7 @@ impl Request<'_> {
                 tokio::time::sleep(BACKOFF * (1 << fruitless)).await;
             }
         }
-        Ok(start + window.filled() as u64)
+        Ok(size.unwrap_or(start + window.filled() as u64))
     }
 
     async fn open(&mut self, range: Option<Range<u64>>) -> Result<Answer, Failure> {

@@ -3,6 +3,7 @@
 mod direct;
 mod failure;
 mod get;
+mod list;
 mod multipart;
 mod options;
 mod pieces;

@@ -12,6 +12,7 @@ use super::put::{CONFLICT_WAIT, WRITE};
 use super::store::{S3Store, base64_of_crc, crc_of_base64, version};
 use crate::error::{Error, Result};
 use crate::reference::{combine_lengths, crc_text};
+use crate::runtime;
 
 /// Most parts of an upload.
 pub(super) const LARGEST_PARTS: u64 = 10_000;
@@ -203,10 +204,11 @@ impl Drop for S3Upload {
         if !std::mem::replace(&mut self.open, false) {
             return;
         }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (store, key, id) = (self.store.clone(), self.key.clone(), self.id.clone());
-            runtime.spawn(Self::found(store, key, id).drop_parts());
-        }
+        let left = Self::found(self.store.clone(), self.key.clone(), self.id.clone());
+        runtime::leave(async move {
+            // What stays is for `legato gc` and the bucket's lifecycle rule.
+            let _ = left.drop_parts().await;
+        });
     }
 }
 

@@ -38,7 +38,7 @@ const LONGEST_URL: Duration = Duration::from_hours(7 * 24);
 pub(crate) struct S3Store {
     url: String,
     pub(super) bucket: String,
-    prefix: String,
+    pub(super) prefix: String,
     pub(super) options: S3Options,
     environment: aws::Environment,
     pub(super) direct: Arc<Direct>,
@@ -47,8 +47,7 @@ pub(crate) struct S3Store {
 impl S3Store {
     /// Opens `bucket/prefix`; nothing is asked of S3 before the first call.
     pub(crate) fn open(path: &str, options: S3Options) -> Result<Self> {
-        let bad =
-            |reason: &str| Error::input(format!("store 's3://{}' {reason}", path.escape_debug()));
+        let bad = |reason: &str| Error::input(format!("store 's3://{}' {reason}", shown(path)));
         options.check()?;
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
@@ -91,7 +90,7 @@ impl S3Store {
         }
     }
 
-    fn full_prefix(&self, prefix: &str) -> String {
+    pub(super) fn full_prefix(&self, prefix: &str) -> String {
         if self.prefix.is_empty() { prefix.to_owned() } else { format!("{}/{prefix}", self.prefix) }
     }
 
@@ -146,62 +145,6 @@ impl S3Store {
         self.failed(clients, action, key, Failure::of(error)).await
     }
 
-    async fn listing(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let clients = self.clients().await?;
-        let mut pages = clients
-            .read
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(self.full_prefix(prefix))
-            .set_expected_bucket_owner(self.owner())
-            .set_request_payer(self.payer())
-            .into_paginator()
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = match page {
-                Ok(page) => page,
-                Err(e) => return Err(self.bucket_failed(&clients, "s3:ListBucket", e).await),
-            };
-            for object in page.contents.unwrap_or_default() {
-                let key = object.key.as_deref().unwrap_or_default();
-                let own = if self.prefix.is_empty() {
-                    Some(key)
-                } else {
-                    key.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('/'))
-                };
-                // What legato could not have written is not its own: folders' placeholders, for one.
-                let own = own.filter(|key| key.starts_with(prefix) && Key::parse(key).is_ok());
-                let Some(key) = own else { continue };
-                found.push(Listed {
-                    key: key.to_owned(),
-                    bytes: object.size.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                    modified: object
-                        .last_modified
-                        .and_then(|at| SystemTime::try_from(at).ok())
-                        .unwrap_or(SystemTime::UNIX_EPOCH),
-                });
-            }
-        }
-        // Not every server lists by bytes.
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
-    }
-
-    /// An error about the bucket itself.
-    async fn bucket_failed<E>(
-        &self,
-        clients: &Clients,
-        action: &'static str,
-        error: SdkError<E, HttpResponse>,
-    ) -> Error
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let resource = format!("arn:aws:s3:::{}", self.bucket);
-        Failure::of(error).into_error(clients, action, self.url.clone(), &resource).await
-    }
-
     async fn remove(&self, key: &Key, etag: Option<&str>) -> Result<()> {
         let (clients, key) = (self.clients().await?, self.full(key)?);
         let removed = Box::pin(
@@ -250,6 +193,11 @@ impl S3Store {
             crc64nvme: found.checksum_crc64_nvme.as_deref().and_then(crc_of_base64).map(crc_text),
         })
     }
+}
+
+/// A URL's path as a message may show it: what stands before an `@` may be a password.
+fn shown(path: &str) -> String {
+    path.rsplit_once('@').map_or(path, |(_, host)| host).escape_debug().to_string()
 }
 
 /// What a reference keeps: the version, or the etag where the bucket has no versions.
@@ -321,55 +269,7 @@ impl Store for S3Store {
         before: SystemTime,
         dry_run: bool,
     ) -> Result<Vec<String>> {
-        let clients = self.clients().await?;
-        let mut pages = Box::pin(
-            clients
-                .read
-                .list_multipart_uploads()
-                .bucket(&self.bucket)
-                .prefix(self.full_prefix(prefix))
-                .set_expected_bucket_owner(self.owner())
-                .send(),
-        )
-        .await;
-        let mut found = Vec::new();
-        loop {
-            let page = match pages {
-                Ok(page) => page,
-                Err(e) => {
-                    let action = "s3:ListBucketMultipartUploads";
-                    return Err(self.bucket_failed(&clients, action, e).await);
-                }
-            };
-            for upload in page.uploads.unwrap_or_default() {
-                let (Some(key), Some(id), Some(at)) =
-                    (upload.key, upload.upload_id, upload.initiated)
-                else {
-                    continue;
-                };
-                if SystemTime::try_from(at).is_ok_and(|at| at < before) {
-                    if !dry_run {
-                        S3Upload::found(self.clone(), key.clone(), id).drop_parts().await?;
-                    }
-                    found.push(key);
-                }
-            }
-            if page.is_truncated != Some(true) {
-                return Ok(found);
-            }
-            pages = Box::pin(
-                clients
-                    .read
-                    .list_multipart_uploads()
-                    .bucket(&self.bucket)
-                    .prefix(self.full_prefix(prefix))
-                    .set_key_marker(page.next_key_marker)
-                    .set_upload_id_marker(page.next_upload_id_marker)
-                    .set_expected_bucket_owner(self.owner())
-                    .send(),
-            )
-            .await;
-        }
+        self.abandoned(prefix, before, dry_run).await
     }
 
     async fn presign(&self, key: &Key, version: Option<&str>, expires: Duration) -> Result<String> {
