@@ -32,6 +32,10 @@ pub enum Error {
     #[error("{action} {uri} was refused ({reason}); grant the permission and run again")]
     Denied { action: &'static str, uri: String, reason: String },
 
+    /// A state has not declared what it does.
+    #[error("{reason}")]
+    Undeclared { reason: String },
+
     /// Stored bytes differ from what their reference says.
     #[error(
         "object {uri} has {what} {found}, the reference says {expected}; run the workflow again: \

@@ -166,7 +166,7 @@ fn field_error(error: &serde_json::Error) -> String {
 }
 
 /// Digests of bytes, computed as they pass by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checksums {
     sha256: Sha256,
     chunks: Vec<u64>,
@@ -211,6 +211,12 @@ impl Checksums {
     pub fn crc(&self) -> u64 {
         let (whole, covered) = combine(&self.chunks, self.bytes, CHUNK_BYTES);
         join((whole, covered), (self.open.finalize(), self.bytes - covered)).0
+    }
+
+    /// sha256 of all bytes so far, lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        hex(&self.sha256.clone().finalize())
     }
 
     /// The reference to an object of these bytes, and all chunk CRCs where they need a sidecar.

@@ -54,7 +54,7 @@ def env(workflow: legato.Workflow, store: legato.Store, tiny_bert: Path) -> dict
 @pytest.fixture
 def event(store: legato.Store) -> dict[str, Any]:
     lines = [json.dumps({"id": f"id-{i}", "text": f"{t} {SECRET}"}) for i, t in enumerate(TEXTS)]
-    source = store.put("inputs/x/data.jsonl", "\n".join(lines).encode())
+    source = store.put("\n".join(lines).encode(), "inputs/x/data.jsonl")
     return {"run": {"id": "r1", "mode": "dataset"}, "input": source.to_dict()}
 
 
@@ -145,7 +145,7 @@ def test_the_state_machine_runs_over_real_functions(
 def test_a_prompt_runs_over_real_functions(
     fleet: Fleet, workflow: legato.Workflow, store: legato.Store, event: dict[str, Any]
 ) -> None:
-    source = store.put("inputs/y/data.jsonl", json.dumps({"id": "p", "text": SECRET}).encode())
+    source = store.put(json.dumps({"id": "p", "text": SECRET}).encode(), "inputs/y/data.jsonl")
     prompt = {"run": {"id": "r2", "mode": "prompt"}, "input": source.to_dict()}
     execution = fleet.run(workflow, store, prompt)
     assert execution.status == "SUCCEEDED", execution.cause
@@ -259,7 +259,7 @@ def test_a_users_own_step_is_a_function_too(
     (tmp_path / "code").mkdir()
     (tmp_path / "code/own.py").write_text(OWN)
     data = native.write_parquet({"id": ["a"], "vector": np.full((1, 2), 0.5, np.float32)})
-    part = store.put("validation/x", data, media_type="application/vnd.apache.parquet")
+    part = store.put(data, "validation/x", media_type="application/vnd.apache.parquet")
     sent = {"run": event["run"], "result": part.to_dict()}
     (result,) = invoke("own.largest", [sent], env, folder=tmp_path / "code")
     assert result.payload == {"run": event["run"], "largest": 0.5, "ids": ["a"]}

@@ -57,13 +57,13 @@ class TestSchema:
         assert (least.version, least.records, least.dtype, least.shape) == (None,) * 4
 
     def test_what_a_store_writes(self, store: Store) -> None:
-        ref = store.put("a", b"hello world", media_type="text/plain", records=1)
+        ref = store.put(b"hello world", "a", media_type="text/plain", records=1)
         assert set(ref.to_dict()) == {*GOOD, "records"}
         assert len(ref.to_json()) < 512
         assert (ref.bytes, ref.records, ref.crc64nvme) == (
             11,
             1,
-            store.put("b", b"hello world").crc64nvme,
+            store.put(b"hello world", "b").crc64nvme,
         )
 
     def test_identity(self) -> None:

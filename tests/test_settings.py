@@ -24,6 +24,12 @@ VALID = {
     "LEGATO_DATASET_ID": ("docs", "docs"),
     "LEGATO_DATASET_VERSION": ("3", "3"),
     "LEGATO_STORE": ("file:///data/legato/", "file:///data/legato/"),
+    "LEGATO_ALLOWED_STORES": ("s3://a/b, memory://c", ("s3://a/b", "memory://c")),
+    "LEGATO_BUCKET_OWNER": ("012345678901", "012345678901"),
+    "LEGATO_KMS_KEY": ("alias/data", "alias/data"),
+    "LEGATO_REQUEST_PAYER": ("requester", "requester"),
+    "LEGATO_S3_ADDRESSING": ("path", "path"),
+    "LEGATO_STORE_TIMEOUT_S": ("7.5", 7.5),
     "LEGATO_DEVICE": ("cuda:1", "cuda:1"),
     "LEGATO_DTYPE": ("bfloat16", "bfloat16"),
     "LEGATO_MAX_LENGTH": ("0128", 128),
@@ -41,6 +47,14 @@ MALFORMED = [
     ("LEGATO_STORE", "/data", "file:///data/legato or memory://name"),
     ("LEGATO_STORE", "memory://", "a URL"),
     ("LEGATO_STORE", " file:///x", "a URL"),
+    ("LEGATO_ALLOWED_STORES", "s3://a/b,,", "with commas between them"),
+    ("LEGATO_ALLOWED_STORES", "/data", "with commas between them"),
+    ("LEGATO_BUCKET_OWNER", "12345678901", "an account id, 12 digits"),
+    ("LEGATO_REQUEST_PAYER", "true", "requester"),
+    ("LEGATO_S3_ADDRESSING", "dns", "auto or path or virtual"),
+    ("LEGATO_STORE_TIMEOUT_S", "0", "a number of seconds above 0"),
+    ("LEGATO_STORE_TIMEOUT_S", "nan", "a number of seconds above 0"),
+    ("LEGATO_STORE_TIMEOUT_S", "1e9", "a number of seconds above 0"),
     ("LEGATO_DEVICE", "gpu", "auto, cpu, cuda, cuda:N or metal"),
     ("LEGATO_DEVICE", "cuda:", "auto, cpu, cuda, cuda:N or metal"),
     ("LEGATO_DEVICE", "cpu\n", "auto, cpu, cuda, cuda:N or metal"),
@@ -150,6 +164,21 @@ def test_what_a_workflow_gives_its_functions_is_what_they_read() -> None:
         text_field="body",
         id_field="key",
     )
+
+
+def test_how_stores_are_opened_is_passed_on_to_functions() -> None:
+    names = ["ALLOWED_STORES", "BUCKET_OWNER", "KMS_KEY", "REQUEST_PAYER", "S3_ADDRESSING"]
+    names = [f"LEGATO_{name}" for name in (*names, "STORE_TIMEOUT_S")]
+    here = Settings.from_env({name: VALID[name][0] for name in names})
+    workflow = Workflow(name="w", task="feature-extraction", model="/m")
+    about = {"store": "memory://s", "model_revision": "1", "dataset_id": "d"}
+    given = workflow.environment(**about, dataset_version="v", settings=here)
+    assert set(names) <= set(given)
+    there = Settings.from_env(given)
+    for name in names:
+        field = name.removeprefix("LEGATO_").lower()
+        assert getattr(there, field) == getattr(here, field) != getattr(Settings(), field)
+    assert Settings().of_stores() == {}
 
 
 @given(st.sampled_from([v.name for v in VARIABLES]), st.text(min_size=1, max_size=30))

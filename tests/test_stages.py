@@ -62,7 +62,7 @@ class Chain:
         return answer
 
     def input(self, data: bytes, name: str = "data.jsonl") -> legato.Ref:
-        return self.store.put(f"inputs/{uuid.uuid4().hex}/{name}", data)
+        return self.store.put(data, f"inputs/{uuid.uuid4().hex}/{name}")
 
     def ingest(
         self, texts: list[str] | None = None, *, run_id: str = "r1", mode: str = "dataset"
@@ -205,7 +205,7 @@ def test_a_second_call_returns_the_same_and_computes_nothing(
     if stage == "Ingestion":
         chain.ingest()
         source = next(key for key in store.list("inputs/"))
-        event = {"run": {"id": "r1"}, "input": store.put(source, store.get(source)).to_dict()}
+        event = {"run": {"id": "r1"}, "input": store.put(store.get(source), source).to_dict()}
     else:
         event = chain.until(stage)
     first = chain.call(stage, event)
@@ -465,7 +465,7 @@ def test_results_detect_a_damaged_part_and_a_damaged_manifest(chain: Chain, tmp_
 
 @pytest.mark.parametrize("data", [b"{}", b"[]", b"not json", b"\xff", b'{"legato_manifest": 2}'])
 def test_what_is_no_result_is_refused(data: bytes, store: legato.Store) -> None:
-    ref = store.put("storage/x", data, media_type="application/json")
+    ref = store.put(data, "storage/x", media_type="application/json")
     with pytest.raises(InputError):
         legato.Results.load(store, ref)
 
@@ -729,7 +729,7 @@ def test_validation_needs_the_number_of_the_shard(index: Any, chain: Chain) -> N
 @pytest.mark.parametrize("data", [b"hunter2", b"[]\n", b'{"id": 1}\n', b"\xff"])
 def test_a_shard_that_is_none_is_refused(data: bytes, chain: Chain) -> None:
     event = chain.until("Preprocessing")
-    event["shard"]["ref"] = chain.store.put("ingestion/x", data).to_dict()
+    event["shard"]["ref"] = chain.store.put(data, "ingestion/x").to_dict()
     with pytest.raises(InputError, match="is no shard of records") as caught:
         chain.call("Preprocessing", event)
     assert "hunter2" not in str(caught.value)
@@ -737,7 +737,7 @@ def test_a_shard_that_is_none_is_refused(data: bytes, chain: Chain) -> None:
 
 def test_tokens_that_are_none_are_refused(chain: Chain) -> None:
     event = chain.until("Inference")
-    event["tokens"] = chain.store.put("preprocessing/x", b"hunter2").to_dict()
+    event["tokens"] = chain.store.put(b"hunter2", "preprocessing/x").to_dict()
     with pytest.raises(LegatoError) as caught:
         chain.call("Inference", event)
     assert type(caught.value) is InputError

@@ -125,7 +125,7 @@ def test_answers_that_are_not_finite_are_rejected(store: legato.Store, model: Pa
     for bad in (float("nan"), float("inf")):
         lines = [{"label": "neutral", "score": 0.5}, {"label": "neutral", "score": bad}]
         data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        event["answers"] = store.put(f"inference/{bad}/answers.jsonl", data).to_dict()
+        event["answers"] = store.put(data, f"inference/{bad}/answers.jsonl").to_dict()
         part = legato.Ref.from_dict(chain.call("Validation", event)["result"])
         columns = native.read_parquet(store.get(part))
         assert columns["answer"] == [json.dumps(lines[0])]
@@ -138,7 +138,7 @@ def test_answers_that_do_not_fit_are_refused(store: legato.Store, model: Path) -
     chain = Chain(store, model, task="text-classification")
     event = chain.until("Validation")
     for data, said in [(b"{}\n", "2 records, .* has 1 answers"), (b"no JSON\n", "no JSON lines")]:
-        event["answers"] = store.put(f"inference/{len(data)}/answers.jsonl", data).to_dict()
+        event["answers"] = store.put(data, f"inference/{len(data)}/answers.jsonl").to_dict()
         with pytest.raises(InputError, match=said):
             chain.call("Validation", event)
     with pytest.raises(InputError, match="no reference at answers"):

@@ -80,7 +80,7 @@ def echo(reads: list[str], seen: dict[str, Any]) -> Step:
 
 
 def test_references_arrive_as_refs_at_any_depth(store: legato.Store) -> None:
-    ref = store.put("up/a", b"abc")
+    ref = store.put(b"abc", "up/a")
     seen: dict[str, Any] = {}
     event = {"a": ref.to_dict(), "b": [{"c": ref.to_dict()}, 1, None], "d": "text"}
     call(echo(["up"], seen), event, store)
@@ -103,7 +103,7 @@ def test_a_context_that_is_no_object_is_refused(key: str, value: Any, store: leg
 
 
 def broken_references() -> Iterator[Any]:
-    good = legato.Store.open("memory://refs").put("a/b", b"x").to_dict()
+    good = legato.Store.open("memory://refs").put(b"x", "a/b").to_dict()
     yield {"legato_ref": 1}
     yield {**good, "legato_ref": 99}
     yield {**good, "legato_ref": SECRET}
@@ -131,7 +131,7 @@ def test_an_event_nested_too_deeply_is_refused(store: legato.Store) -> None:
 
 
 def test_a_reference_to_another_store_is_refused(store: legato.Store) -> None:
-    elsewhere = legato.Store.open("memory://elsewhere").put("up/a", b"x")
+    elsewhere = legato.Store.open("memory://elsewhere").put(b"x", "up/a")
     step = legato.step(reads=["up"], name="own")(lambda event, task: task.get(event["r"]) or {})
     with pytest.raises(InputError, match=f"outside of the store {store.url}"):
         call(step, {"r": elsewhere.to_dict()}, store)
@@ -160,7 +160,7 @@ def test_a_number_of_numpy_travels_as_a_number(number: Any, store: legato.Store)
 
 
 def test_a_ref_travels_as_its_json(store: legato.Store) -> None:
-    ref = store.put("own/a", b"x")
+    ref = store.put(b"x", "own/a")
     assert call(returning({"r": ref, "l": (ref,)}), {}, store) == {
         "r": ref.to_dict(),
         "l": [ref.to_dict()],
@@ -169,7 +169,7 @@ def test_a_ref_travels_as_its_json(store: legato.Store) -> None:
 
 def test_a_large_value_is_stored_and_put_back_and_small_ones_stay(store: legato.Store) -> None:
     large = [f"{SECRET} {i}" for i in range(5000)]
-    ref = store.put("own/a", b"x")
+    ref = store.put(b"x", "own/a")
     middle = "m" * 20_000
     value = {"label": "yes", "n": 3, "deep": {"large": large, "r": ref}, "middle": middle}
     out = call(returning(value), {}, store)
@@ -178,7 +178,8 @@ def test_a_large_value_is_stored_and_put_back_and_small_ones_stay(store: legato.
     assert out["n"] == 3
     # The largest went, and that was enough.
     assert out["middle"] == middle
-    assert set(out["deep"]) >= {"legato_ref", "uri", "sha256"}
+    assert set(out["deep"]["large"]) >= {"legato_ref", "uri", "sha256"}
+    assert out["deep"]["r"] == ref.to_dict()
     assert SECRET not in json.dumps(out)
     seen: dict[str, Any] = {}
     call(echo(["own"], seen), out, store)
@@ -205,14 +206,14 @@ def test_many_small_fields_are_too_large_and_nothing_is_stored_for_them(
 
 
 def test_too_many_references_are_too_large(store: legato.Store) -> None:
-    ref = store.put("own/a", b"x")
+    ref = store.put(b"x", "own/a")
     many = {f"r{i}": ref for i in range(200)}
     with pytest.raises(OutputTooLargeError):
         call(returning(many), {}, store)
 
 
 def test_a_list_of_too_many_references_is_stored_and_put_back(store: legato.Store) -> None:
-    refs = [store.put(f"own/{i}", b"x") for i in range(200)]
+    refs = [store.put(b"x", f"own/{i}") for i in range(200)]
     out = call(returning({"parts": refs}), {}, store)
     seen: dict[str, Any] = {}
     call(echo(["own"], seen), out, store)
@@ -298,7 +299,7 @@ def test_what_a_state_returns_is_what_the_next_one_gets(value: Any, grown: set[s
 
 
 def test_an_area_that_is_not_declared_is_refused_with_the_remedy(store: legato.Store) -> None:
-    ref = store.put("other/a", b"x")
+    ref = store.put(b"x", "other/a")
 
     def read(event: Mapping[str, Any], task: legato.Task) -> Mapping[str, Any]:
         return {"x": task.get(event["r"])}
@@ -320,7 +321,7 @@ def test_a_stored_value_of_an_area_that_is_not_declared_is_refused(store: legato
 
 
 def test_a_prefix_of_an_areas_name_is_another_area(store: legato.Store) -> None:
-    ref = store.put("inputs-private/a", b"x")
+    ref = store.put(b"x", "inputs-private/a")
     with pytest.raises(AccessDeniedError):
         call(
             legato.step(name="own", reads=["inputs"])(lambda e, t: {"x": t.get(e["r"])}),
@@ -370,7 +371,7 @@ def test_load_follows_the_media_type(
     media_type: str, data: bytes, value: Any, store: legato.Store
 ) -> None:
     seen: dict[str, Any] = {}
-    ref = store.put("up/a", data, media_type=media_type)
+    ref = store.put(data, "up/a", media_type=media_type)
     call(echo(["up"], seen), {"r": ref.to_dict()}, store)
     assert seen["task"].load(seen["event"]["r"]) == value
 
@@ -385,7 +386,7 @@ def test_load_reads_arrays_columns_and_tokens(store: legato.Store, tiny_bert: An
         "columns": (native.write_parquet({"id": ["a"]}), "application/vnd.apache.parquet"),
         "tokens": (tokens.to_bytes(), "application/vnd.legato.tokens+safetensors"),
     }
-    refs = {n: store.put(f"up/{n}", d, media_type=m).to_dict() for n, (d, m) in objects.items()}
+    refs = {n: store.put(d, f"up/{n}", media_type=m).to_dict() for n, (d, m) in objects.items()}
     seen: dict[str, Any] = {}
     call(echo(["up"], seen), refs, store)
     event, task = seen["event"], seen["task"]
@@ -410,7 +411,7 @@ def test_load_reads_arrays_columns_and_tokens(store: legato.Store, tiny_bert: An
 def test_an_object_that_is_not_what_it_says_is_a_typed_error(
     media_type: str, data: bytes, store: legato.Store
 ) -> None:
-    ref = store.put("up/a", data, media_type=media_type)
+    ref = store.put(data, "up/a", media_type=media_type)
     step = legato.step(name="own", reads=["up"])(lambda e, t: {"x": len(t.load(e["r"]))})
     with pytest.raises(InputError) as caught:
         call(step, {"r": ref.to_dict()}, store)
@@ -418,9 +419,9 @@ def test_an_object_that_is_not_what_it_says_is_a_typed_error(
 
 
 def test_a_changed_or_missing_object_is_a_typed_error(store: legato.Store) -> None:
-    ref = store.put("up/a", b"abc")
+    ref = store.put(b"abc", "up/a")
     step = legato.step(name="own", reads=["up"])(lambda e, t: {"x": t.get(e["r"])})
-    store.put("up/a", b"abd")
+    store.put(b"abd", "up/a")
     with pytest.raises(CorruptObjectError, match="up/a"):
         call(step, {"r": ref.to_dict()}, store)
     store.delete("up/a")

@@ -32,7 +32,7 @@ def local(folder: Path) -> Store:
 
 class TestCalls:
     def test_what_is_stored_comes_back(self, store: Store) -> None:
-        ref = store.put("a/b", b"data", media_type="text/plain", records=1, dtype="u1", shape=[4])
+        ref = store.put(b"data", "a/b", media_type="text/plain", records=1, dtype="u1", shape=[4])
         assert (ref.records, ref.dtype, ref.shape) == (1, "u1", (4,))
         assert ref.uri == f"{store.url}/a/b"
         assert store.get(ref) == store.get("a/b") == b"".join(store.chunks(ref)) == b"data"
@@ -53,17 +53,17 @@ class TestCalls:
     def test_a_file(self, store: Store, tmp_path: Path) -> None:
         path = tmp_path / "source"
         path.write_bytes(b"x" * 100_000)
-        assert store.put_file("k", path) == store.put("k", path.read_bytes())
+        assert store.put_file(path, "k") == store.put(path.read_bytes(), "k")
         for wrong in (tmp_path, tmp_path / "none", Path("/dev/zero")):
             with pytest.raises(InputError, match="check the path"):
-                store.put_file("k", wrong)
+                store.put_file(wrong, "k")
 
     def test_chunks_are_verified_and_end_at_the_first_that_is_not(self, store: Store) -> None:
         data = bytearray(17 * MIB)
-        ref = store.put("k", bytes(data))
+        ref = store.put(bytes(data), "k")
         assert [len(chunk) for chunk in store.chunks(ref)] == [8 * MIB, 8 * MIB, MIB]
         data[9 * MIB] = 1
-        store.put("k", bytes(data))
+        store.put(bytes(data), "k")
         chunks = store.chunks(ref)
         assert len(next(chunks)) == 8 * MIB
         with pytest.raises(CorruptObjectError, match="crc64nvme"):
@@ -72,11 +72,11 @@ class TestCalls:
         assert list(chunks) == []
 
     def test_typed_errors(self, store: Store) -> None:
-        ref = store.put("k", b"data")
+        ref = store.put(b"data", "k")
         for source in ("none", "k/none"):
             with pytest.raises(ObjectNotFoundError, match=source):
                 store.get(source)
-        store.put("k", b"Data")
+        store.put(b"Data", "k")
         with pytest.raises(CorruptObjectError, match=r"crc64nvme [0-9a-f]{16}, the reference says"):
             store.get(ref)
         store.delete("k")
@@ -94,9 +94,9 @@ class TestCalls:
         for call in (store.get, store.exists, store.find, store.delete):
             with pytest.raises(InputError):
                 call(key)
-        for write in (store.put, store.commit):
+        for write in (lambda: store.put(b"", key), lambda: store.commit(key, b"")):
             with pytest.raises(InputError):
-                write(key, b"")
+                write()
         assert store.list() == []
 
     @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ class TestCalls:
             Store.open(url)
 
     def test_a_store_travels(self, store: Store) -> None:
-        ref = store.put("k", b"data")
+        ref = store.put(b"data", "k")
         again = pickle.loads(pickle.dumps(store))
         assert again.url == store.url
         assert again.get(ref) == b"data"
@@ -151,7 +151,7 @@ for i in range(50):
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
     def test_a_child_after_fork(self, store: Store) -> None:
-        ref = store.put("k", b"data")
+        ref = store.put(b"data", "k")
         child = os.fork()
         if child == 0:
             code = 1
@@ -187,10 +187,10 @@ class TestDisk:
         source = tmp_path / "source"
         source.write_bytes(b"y" * MIB)
         for write in (
-            lambda: store.put("k", b"y" * MIB),
+            lambda: store.put(b"y" * MIB, "k"),
             lambda: store.commit("k", b"y" * MIB),
-            lambda: store.put_file("k", source),
-            lambda: store.put("kept", b"y" * MIB),
+            lambda: store.put_file(source, "k"),
+            lambda: store.put(b"y" * MIB, "kept"),
         ):
             with pytest.raises(StoreFullError, match="free some and run again"):
                 write()
@@ -205,10 +205,10 @@ class TestDisk:
         ref = store.commit("k", b"data")
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         for write in (
-            lambda: store.put("k", b""),
+            lambda: store.put(b"", "k"),
             lambda: store.commit("other", b""),
             lambda: store.delete("k"),
-            lambda: local(small_disk / "new").put("k", b""),
+            lambda: local(small_disk / "new").put(b"", "k"),
         ):
             with pytest.raises(AccessDeniedError, match="was refused"):
                 write()
@@ -217,12 +217,12 @@ class TestDisk:
 
     def test_forbidden(self, tmp_path: Path) -> None:
         store = local(tmp_path / "store")
-        ref = store.put("a/k", b"data")
+        ref = store.put(b"data", "a/k")
         (tmp_path / "store").chmod(0o000)
         if os.access(tmp_path / "store", os.R_OK):
             pytest.skip("no permission binds root")
         for mode, call in (
-            (0o500, lambda: store.put("new", b"")),
+            (0o500, lambda: store.put(b"", "new")),
             (0o000, lambda: store.get(ref)),
             (0o000, store.list),
         ):
@@ -234,8 +234,8 @@ class TestDisk:
 
     def test_a_name_as_file_and_folder(self, tmp_path: Path) -> None:
         store = local(tmp_path)
-        store.put("a", b"")
+        store.put(b"", "a")
         with pytest.raises(InputError, match="file and folder") as caught:
-            store.put("a/b", b"")
+            store.put(b"", "a/b")
         assert not LegatoError.retryable
         assert not caught.value.retryable

@@ -21,6 +21,7 @@ from legato._native import (
     __version__,
     instruction_set,
     num_threads,
+    on_unbound,
     set_num_threads,
 )
 
@@ -59,6 +60,10 @@ class _Package(_Module):
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in _LATER and isinstance(value, _Module)):
             super().__setattr__(name, value)
+
+
+# A reference that is bound to no store finds one by the settings.
+on_unbound(lambda uri: importlib.import_module("legato._home").store_of(uri))
 
 
 def __getattr__(name: str) -> object:

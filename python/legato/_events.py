@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import legato._native as native
@@ -21,22 +21,18 @@ MAX_OUTPUT_BYTES: Final = 32 * 1024
 MIN_OFFLOADED_BYTES: Final = 1024
 """A smaller value stays: a reference to it would hardly be shorter."""
 
-VALUE: Final = "application/vnd.legato.value+json"
+_MEDIA: Final = native.MEDIA_TYPES
+
+VALUE: Final = _MEDIA["value"]
 """An event value that was too large to travel; it is put back on the way in."""
 
-ARRAY: Final = "application/vnd.legato.array+safetensors"
-"""One array that a state returned."""
-
-TENSORS: Final = "application/vnd.safetensors"
+TENSORS: Final = _MEDIA["tensors"]
 """Named arrays."""
 
-TOKENS: Final = "application/vnd.legato.tokens+safetensors"
-JSON: Final = "application/json"
-JSONL: Final = "application/jsonl"
-PARQUET: Final = "application/vnd.apache.parquet"
-BINARY: Final = "application/octet-stream"
-
-_SUFFIXES: Final = {VALUE: ".json", ARRAY: ".safetensors", BINARY: ".bin"}
+TOKENS: Final = _MEDIA["tokens"]
+JSON: Final = _MEDIA["json"]
+JSONL: Final = _MEDIA["jsonl"]
+PARQUET: Final = _MEDIA["parquet"]
 
 
 def resolve(event: Any, scope: Scope) -> Any:
@@ -55,10 +51,8 @@ def resolve(event: Any, scope: Scope) -> Any:
 def _resolved(event: Any, scope: Scope) -> Any:
     if isinstance(event, dict):
         if "legato_ref" in event:
-            ref = Ref.from_dict(event)
-            if ref.media_type != VALUE:
-                return ref
-            return _resolved(load(ref, scope.get(ref)), scope)
+            ref = scope.bind(Ref.from_dict(event))
+            return ref if ref.media_type != VALUE else _resolved(ref.load(), scope)
         return {key: _resolved(value, scope) for key, value in event.items()}
     if isinstance(event, list):
         return [_resolved(value, scope) for value in event]
@@ -66,7 +60,10 @@ def _resolved(event: Any, scope: Scope) -> Any:
 
 
 def offload(result: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    """Return a result as JSON of at most 32 KiB: bytes, arrays and large fields become references.
+    """Return a result as JSON of at most 32 KiB: bytes, arrays and large values become references.
+
+    Of a field that is too large the value goes that makes it so, however deep it lies; what is
+    small beside it stays where Choice states look for it.
 
     Raises:
         InputError: A value has no JSON form.
@@ -75,21 +72,41 @@ def offload(result: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     output = {_key(key): _plain_field(key, value, scope) for key, value in result.items()}
     sizes = {key: len(_dump(key, value)) for key, value in output.items()}
     total = len(_dump("output", output))
-    # The largest first: what Choice states look at is small and stays.
-    for key in sorted(output, key=sizes.__getitem__, reverse=True):
-        if total <= MAX_OUTPUT_BYTES or sizes[key] < MIN_OFFLOADED_BYTES:
-            break
-        if key not in CARRIED and not _is_ref(output[key]):
-            output[key] = _store(_dump(key, output[key]), VALUE, scope)
-            total += len(_dump(key, output[key])) - sizes[key]
-    if total > MAX_OUTPUT_BYTES:
-        msg = (
-            f"the output of {scope.stage} has {total:,} bytes, the limit is {MAX_OUTPUT_BYTES:,}, "
-            f"and no field but the context ({', '.join(CARRIED)}) is large enough to be stored; "
-            "return fewer fields, or commit the data and return its reference"
-        )
-        raise OutputTooLargeError(msg)
+    while total > MAX_OUTPUT_BYTES:
+        # The largest first: what Choice states look at is small and stays.
+        large = [key for key in output if key not in CARRIED and _is_large(output[key], sizes[key])]
+        if not large:
+            raise _too_large(scope, total)
+        key = max(large, key=sizes.__getitem__)
+        output[key] = _without_largest(key, output[key], sizes[key], scope)
+        before, sizes[key] = sizes[key], len(_dump(key, output[key]))
+        total += sizes[key] - before
     return output
+
+
+def _is_large(value: Any, size: int) -> bool:
+    return size >= MIN_OFFLOADED_BYTES and not _is_ref(value)
+
+
+def _without_largest(key: str, value: Any, size: int, scope: Scope) -> Any:
+    """Store the value, or the one in it that has most of its bytes, and put a reference there."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    sizes = {} if isinstance(value, str) else {at: len(_dump(key, child)) for at, child in inner}
+    at = max(sizes, key=sizes.__getitem__, default=None)
+    # Many values of a size go together: one object, and one request to put them back.
+    if at is None or not _is_large(value[at], sizes[at]) or 2 * sizes[at] < size:
+        return scope.put(_dump(key, value), media_type=VALUE).to_dict()
+    rest = dict(value) if isinstance(value, dict) else list(value)
+    rest[at] = _without_largest(key, value[at], sizes[at], scope)
+    return rest
+
+
+def _too_large(scope: Scope, total: int) -> OutputTooLargeError:
+    return OutputTooLargeError(
+        f"the output of {scope.stage} has {total:,} bytes, the limit is {MAX_OUTPUT_BYTES:,}, "
+        f"and no field but the context ({', '.join(CARRIED)}) is large enough to be stored; "
+        "return fewer fields, or commit the data and return its reference"
+    )
 
 
 def _plain_field(key: str, value: Any, scope: Scope) -> Any:
@@ -106,17 +123,16 @@ def _plain(value: Any, scope: Scope) -> Any:
         return [_plain(inner, scope) for inner in value]
     if isinstance(value, Ref):
         return value.to_dict()
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _store(bytes(value), BINARY, scope)
-    return _plain_array(value, scope) if hasattr(value, "__array_interface__") else value
-
-
-def _plain_array(array: Any, scope: Scope) -> Any:
-    if array.shape == ():
+    if getattr(value, "shape", None) == () and hasattr(value, "__array_interface__"):
         # A number of numpy is a number.
-        return array.item()
-    about = {"dtype": str(array.dtype), "shape": list(array.shape)}
-    return _store(native.write_safetensors({"array": array}), ARRAY, scope, **about)
+        return value.item()
+    if isinstance(value, _STORED) or hasattr(value, "__array__"):
+        return scope.put(value).to_dict()
+    return value
+
+
+_STORED: Final = (bytes, bytearray, memoryview, Tokens)
+"""What has no JSON form, besides arrays and tables (which are arrays of a kind, too)."""
 
 
 def _key(key: Any) -> str:
@@ -125,16 +141,6 @@ def _key(key: Any) -> str:
         msg = f"a state returned a mapping with a key of type {type(key).__name__}; use texts"
         raise InputError(msg)
     return key
-
-
-def _store(data: bytes, media_type: str, scope: Scope, **about: Any) -> dict[str, Any]:
-    import hashlib  # and OpenSSL: not for those who only compute
-
-    digest = hashlib.sha256(data).hexdigest()
-    # With the suffix, because the same bytes can be a value for one state and plain bytes for
-    # another, and the first reference would stay.
-    key = f"{scope.writes[0]}/values/{digest}{_SUFFIXES[media_type]}"
-    return scope.commit(key, data, media_type=media_type, **about).to_dict()
 
 
 def _is_ref(value: Any) -> bool:
@@ -156,31 +162,3 @@ def _dump(key: str, value: Any) -> bytes:
 
 def _no_json(key: str, reason: str) -> InputError:
     return InputError(f"field {key!a} that a state returned has no JSON form: {reason}")
-
-
-def load(ref: Ref, data: bytes) -> Any:
-    """Return what the bytes of an object are by its media type; bytes where that is not known.
-
-    Raises:
-        InputError: They are not what the media type says.
-    """
-    loader = _LOADERS.get(ref.media_type)
-    if loader is None:
-        return data
-    try:
-        return loader(data)
-    except (ValueError, RecursionError):
-        # Not the message of the parser, which may quote the data.
-        msg = f"object {ref.uri} is no {ref.media_type}; store it with the media type that it has"
-        raise InputError(msg) from None
-
-
-_LOADERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
-    VALUE: json.loads,
-    JSON: json.loads,
-    JSONL: lambda data: [json.loads(line) for line in data.splitlines()],
-    ARRAY: lambda data: native.read_safetensors(data)[0]["array"],
-    TENSORS: lambda data: native.read_safetensors(data)[0],
-    TOKENS: Tokens.from_bytes,
-    PARQUET: native.read_parquet,
-}

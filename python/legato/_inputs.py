@@ -67,7 +67,7 @@ def _store_file(store: Store, path: Path) -> Ref:
         msg = f"input {path} cannot be read ({error.strerror}); check the path"
         raise InputError(msg) from None
     key = f"inputs/{digest.hexdigest()}/data{path.suffix.lower()}"
-    ref = store.put_file(key, path)
+    ref = store.put_file(path, key)
     if ref.sha256 != digest.hexdigest():
         # What is stored is not what its key says.
         store.delete(key)
@@ -84,4 +84,4 @@ def _store_prompt(store: Store, workflow: Workflow, text: str) -> Ref:
         msg = "the text has half of a surrogate pair; check the terminal's encoding, use UTF-8"
         raise InputError(msg) from None
     key = f"inputs/{hashlib.sha256(data).hexdigest()}/data.jsonl"
-    return store.put(key, data, media_type=JSONL, records=1)
+    return store.put(data, key, media_type=JSONL, records=1)

@@ -1,7 +1,7 @@
 """Types of the Rust core. The documentation is in the docstrings of the objects themselves."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias, final
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from legato.encoding import BatchEncoding
 
 __version__: str
+MEDIA_TYPES: dict[str, str]
 
 _Side: TypeAlias = Literal["left", "right"]
 _Truncation: TypeAlias = (
@@ -280,6 +281,10 @@ class Ref:
     def dtype(self) -> str | None: ...
     @property
     def shape(self) -> tuple[int, ...] | None: ...
+    def load(self, store: Store | None = None, *, arrow: bool = False) -> Any: ...
+    def slice(
+        self, start: SupportsIndex, stop: SupportsIndex, store: Store | None = None
+    ) -> Any: ...
     def to_dict(self) -> dict[str, Any]: ...
     def to_json(self) -> str: ...
     def __eq__(self, other: object) -> bool: ...
@@ -302,18 +307,18 @@ class Store:
     def url(self) -> str: ...
     def put(
         self,
-        key: str,
-        data: bytes,
+        value: Any,
+        key: str | None = None,
         *,
-        media_type: str = "application/octet-stream",
+        media_type: str | None = None,
         records: int | None = None,
         dtype: str | None = None,
         shape: Sequence[int] | None = None,
     ) -> Ref: ...
     def put_file(
         self,
-        key: str,
         path: str | os.PathLike[str],
+        key: str,
         *,
         media_type: str = "application/octet-stream",
         records: int | None = None,
@@ -321,7 +326,7 @@ class Store:
     def commit(
         self,
         key: str,
-        data: bytes,
+        data: bytes | bytearray | memoryview,
         *,
         media_type: str = "application/octet-stream",
         records: int | None = None,
@@ -338,9 +343,22 @@ class Store:
     def get(self, source: Ref | str) -> bytes: ...
     def chunks(self, ref: Ref) -> Iterator[bytes]: ...
     def exists(self, key: str) -> bool: ...
+    def load(self, reference: Ref, *, arrow: bool = False) -> Any: ...
+    def slice(self, reference: Ref, start: SupportsIndex, stop: SupportsIndex) -> Any: ...
+    def bind(self, reference: Ref) -> Ref: ...
+    def scoped(
+        self,
+        stage: str,
+        *,
+        reads: Sequence[str] = (),
+        writes: Sequence[str] = (),
+        area: str | None = None,
+    ) -> Store: ...
     def list(self, prefix: str = "") -> list[str]: ...
     def delete(self, key: str) -> None: ...
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]: ...
 
+def on_unbound(function: Callable[[str], Store]) -> None: ...
 def write_safetensors(
     tensors: Mapping[str, NDArray[Any]], *, metadata: Mapping[str, str] | None = None
 ) -> bytes: ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from legato._native import Ref, Store
-from legato.errors import AccessDeniedError, CorruptObjectError
+from legato.errors import CorruptObjectError
 
 FORMAT = 1
 """Version of what stages write; part of every key, so that a new one never meets old objects."""
@@ -20,12 +20,40 @@ class Scope:
 
     The first part of a key is the name of the stage that writes it (or ``inputs`` or ``runs``).
     What is granted to a function's role on AWS is refused here in the same way.
+
+    Attributes:
+        store: The store of the run, which refuses what the state has not declared.
+        stage: The state's name.
+        reads: What it reads.
+        writes: What it writes, and may read.
+        others: Other stores that references may point to; a state that declares ``inputs`` reads
+            them.
     """
 
     store: Store
     stage: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    others: tuple[Store, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        stage: str,
+        reads: Sequence[str],
+        writes: Sequence[str],
+        allowed: Sequence[Store] = (),
+    ) -> Scope:
+        """Return what a state may touch of its store, and of other stores that are allowed."""
+        names = {"reads": list(reads), "writes": list(writes)}
+        own = store.scoped(stage, **names)
+        others = tuple(other.scoped(stage, **names, area="inputs") for other in allowed)
+        return cls(own, stage, tuple(reads), tuple(writes), others)
+
+    def bind(self, ref: Ref) -> Ref:
+        """Return a reference whose ``load`` and ``slice`` obey the declaration."""
+        return self._home(ref).bind(ref)
 
     def get(self, ref: Ref) -> bytes:
         """Return the bytes of an object, verified.
@@ -35,13 +63,11 @@ class Scope:
             CorruptObjectError: The bytes are not those of the reference.
             ObjectNotFoundError: There is no such object.
         """
-        self._readable(self.store.key_of(ref))
-        return self.store.get(ref)
+        return self._home(ref).get(ref)
 
     def chunks(self, ref: Ref) -> Iterator[bytes]:
         """Iterate over the bytes of an object in verified chunks of at most 8 MiB."""
-        self._readable(self.store.key_of(ref))
-        return self.store.chunks(ref)
+        return self._home(ref).chunks(ref)
 
     def get_json(self, key: str) -> Any:
         """Return a small JSON object by its key.
@@ -49,7 +75,6 @@ class Scope:
         Raises:
             CorruptObjectError: It is no JSON.
         """
-        self._readable(key)
         try:
             return json.loads(self.store.get(key))
         except ValueError:
@@ -58,39 +83,32 @@ class Scope:
 
     def put_json(self, key: str, value: Any) -> Ref:
         """Store a small JSON object, replacing what was there."""
-        self._writable(key)
-        data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        return self.store.put(key, data, media_type="application/json")
+        return self.store.put(value, key, media_type="application/json")
+
+    def put(self, value: Any, *, media_type: str | None = None) -> Ref:
+        """Store a value under its digest, as an output of this state."""
+        return self.store.put(value, media_type=media_type)
 
     def commit(self, key: str, data: bytes, **about: Any) -> Ref:
         """Store an output exactly once; see :meth:`legato.Store.commit`."""
-        self._writable(key)
         return self.store.commit(key, data, **about)
 
     def find(self, key: str) -> Ref | None:
         """Return the reference of a finished, intact output of this state, or None."""
-        self._writable(key)
         return self.store.find(key)
 
     def folder(self, *, inputs: Sequence[Ref], parameters: Mapping[str, Any]) -> Folder:
         """Return the place of this state's outputs for these inputs and parameters."""
         return Folder(self, f"{self.stage}/{derive(self.stage, inputs, parameters)}")
 
-    def _readable(self, key: str) -> None:
-        self._check("read", key, (*self.reads, *self.writes))
+    def _home(self, ref: Ref) -> Store:
+        own, others = self.store, self.others
+        return next((o for o in others if holds(o, ref) and not holds(own, ref)), own)
 
-    def _writable(self, key: str) -> None:
-        self._check("write", key, self.writes)
 
-    def _check(self, action: str, key: str, allowed: tuple[str, ...]) -> None:
-        area = key.partition("/")[0]
-        if area not in allowed:
-            declared = ", ".join(allowed) or "nothing"
-            msg = (
-                f"{self.stage} may not {action} {area}/ in {self.store.url}: it declares "
-                f"{declared}; add {area!r} to {action}s=[...] of its @legato.step"
-            )
-            raise AccessDeniedError(msg)
+def holds(store: Store, ref: Ref) -> bool:
+    """Say whether a reference points into a store."""
+    return ref.uri.startswith(f"{store.url}/")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A run's result names its parts; its records under ``runs/`` name what its shards have made. All
 that these reach stays, as well as the records themselves and whatever is younger than a grace
-period. Tokens and vectors between the states are reached by none once a run is done: they only
-save work if the same inputs come again.
+period. Only keys that states derive from digests are looked at. Tokens and vectors between the
+states are reached by none once a run is done: they only save work if the same inputs come again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ GRACE_DAYS: Final = 14.0
 
 ROOTS: Final = re.compile(r"runs/.*|storage/[^/]+/manifest\.json")
 """What is kept for its own sake, and searched for references."""
+
+DERIVED: Final = re.compile(r"[^/]+/[0-9a-f]{64}/.+|[^/]+/values/[0-9a-f]{64}[^/]*")
+"""Keys that states make of digests. What lies under other keys is somebody's own, and stays."""
+
+ACCOUNTS: Final = ("rejected.jsonl", "summary.json")
+"""What tells of the output in the same folder, and stays as long."""
 
 _BESIDE: Final = re.compile(r"\.ref$|\.[0-9a-f]{16}\.chunks$")
 _SEARCHED: Final = (".json", ".jsonl")
@@ -66,7 +72,7 @@ def find(store: Store, *, now: float, grace_days: float = GRACE_DAYS) -> Garbage
     objects = [
         (key, size)
         for key, (size, written) in entries.items()
-        if written < before and _BESIDE.sub("", key) not in reached
+        if written < before and DERIVED.fullmatch(key) and not _kept(key, reached)
     ]
     # An object before its reference: one that has lost its object is found so, and made again.
     objects.sort(key=lambda entry: (bool(_BESIDE.search(entry[0])), entry[0]))
@@ -91,6 +97,12 @@ def remove(store: Store, garbage: Garbage, *, now: float, grace_days: float = GR
         store.abandon(before, dry_run=False)
 
 
+def _kept(key: str, reached: set[str]) -> bool:
+    key = _BESIDE.sub("", key)
+    folder, _, name = key.rpartition("/")
+    return key in reached or (name in ACCOUNTS and folder in reached)
+
+
 def _before(now: float, grace_days: float) -> float:
     if not 0 <= grace_days < float("inf"):
         msg = f"a grace period of {grace_days} days is not possible; give 0 or more"
@@ -105,7 +117,7 @@ def _reached(store: Store, entries: dict[str, tuple[int, float]]) -> set[str]:
         key = waiting.pop()
         if key in reached:
             continue
-        reached.add(key)
+        reached |= {key, key.rpartition("/")[0]}
         if key in entries and key.endswith(_SEARCHED) and _leads_on(key):
             waiting.extend(_named(store, key, entries[key][0]))
     return reached

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from legato import _home
 from legato._events import JSONL
 from legato._failures import Failures, Listener
 from legato._inputs import Source, store_source
@@ -173,10 +174,11 @@ def open_store(workflow: Workflow, store: str | os.PathLike[str] | None = None) 
         workflow: The definition.
         store: A URL, or the path of a folder.
     """
-    asked = store if store is not None else workflow.store or Settings.from_env().store
+    settings = Settings.from_env()
+    asked = store if store is not None else workflow.store or settings.store
     url = os.fspath(asked) if asked is not None else ".legato"
     if "://" in url:
-        return Store.open(url)
+        return _home.open_store(url, settings)
     if not url or "\0" in url or _SCHEME.match(url):
         msg = (
             f"store {url!r} is neither a folder nor a URL; "
@@ -221,4 +223,4 @@ def _run(store: Store, execution: Execution, seconds: float) -> Run:
 
 def _record(store: Store, execution: Execution) -> None:
     lines = "".join(json.dumps(event.to_dict()) + "\n" for event in execution.history)
-    store.put(f"runs/{execution.name}/history.jsonl", lines.encode(), media_type=JSONL)
+    store.put(lines.encode(), f"runs/{execution.name}/history.jsonl", media_type=JSONL)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import legato._native as native
-from legato._events import load
 from legato._native import Ref, Store
 from legato.errors import InputError
 
@@ -58,7 +57,7 @@ class Results:
 
         if isinstance(result, str):
             result = _find(store, result)
-        manifest = load(result, store.get(result))
+        manifest = store.load(result)
         if not isinstance(manifest, dict) or manifest.get("legato_manifest") != 1:
             msg = f"{result.uri} is no result that this legato reads; give the reference of a run"
             raise InputError(msg)

@@ -89,6 +89,31 @@ TASKS: Final = (
 )
 """What a workflow's model can do."""
 
+
+def _list_of(read: Callable[[str], str], allowed: str) -> Callable[[str], tuple[str, ...]]:
+    def read_list(value: str) -> tuple[str, ...]:
+        try:
+            return tuple(read(part.strip()) for part in value.split(","))
+        except ValueError:
+            raise ValueError(allowed) from None
+
+    return read_list
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= MOST_SECONDS:
+        msg = f"a number of seconds above 0 and up to {MOST_SECONDS:,}"
+        raise ValueError(msg)
+    return seconds
+
+
+MOST_SECONDS: Final = 86_400
+"""Longest time that a call of a store may take."""
+
 _store = _matching(
     "[a-z][a-z0-9+.-]*://.+",
     "a URL such as s3://bucket/prefix, file:///data/legato or memory://name",
@@ -123,6 +148,37 @@ VARIABLES: Final = (
         _store,
         None,
         "where objects lie: `s3://bucket/prefix`, `file:///folder` or `memory://name`",
+    ),
+    Variable(
+        "LEGATO_ALLOWED_STORES",
+        _list_of(_store, "URLs as of LEGATO_STORE, with commas between them"),
+        None,
+        "other stores that references may point to, URLs with commas between them",
+    ),
+    Variable(
+        "LEGATO_BUCKET_OWNER",
+        _matching("[0-9]{12}", "an account id, 12 digits"),
+        None,
+        "account that must own every bucket; a bucket of that name in another one is refused",
+    ),
+    Variable("LEGATO_KMS_KEY", _text, None, "key that S3 encrypts new objects with: its id or ARN"),
+    Variable(
+        "LEGATO_REQUEST_PAYER",
+        _one_of("requester"),
+        None,
+        "`requester`: this account pays for its requests to a bucket of another one",
+    ),
+    Variable(
+        "LEGATO_S3_ADDRESSING",
+        _one_of("auto", "path", "virtual"),
+        "auto",
+        "how a bucket stands in URLs: `path`, `virtual`, or `auto`, which asks the endpoint",
+    ),
+    Variable(
+        "LEGATO_STORE_TIMEOUT_S",
+        _seconds,
+        "60",
+        "seconds that a call of the store may take, and one more for each MiB that it moves",
     ),
     Variable("LEGATO_DEVICE", _device, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
     Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16`, `bfloat16` or `int8`"),
@@ -163,6 +219,12 @@ class Settings:
     dataset_id: str | None = None
     dataset_version: str | None = None
     store: str | None = None
+    allowed_stores: tuple[str, ...] = ()
+    bucket_owner: str | None = None
+    kms_key: str | None = None
+    request_payer: str | None = None
+    s3_addressing: str = "auto"
+    store_timeout_s: float = 60.0
     device: str = "auto"
     dtype: str = "float32"
     max_length: int | None = None
@@ -200,6 +262,22 @@ class Settings:
             if raw is not None:
                 values[variable.field] = _read(variable, raw)
         return cls(**values)
+
+    def of_stores(self) -> dict[str, str]:
+        """Return the variables that say how stores are opened, where they are not the defaults.
+
+        A function of a deployed workflow needs them as much as this process does.
+        """
+        texts = {
+            "LEGATO_ALLOWED_STORES": ",".join(self.allowed_stores),
+            "LEGATO_BUCKET_OWNER": self.bucket_owner,
+            "LEGATO_KMS_KEY": self.kms_key,
+            "LEGATO_REQUEST_PAYER": self.request_payer,
+            "LEGATO_S3_ADDRESSING": self.s3_addressing,
+            "LEGATO_STORE_TIMEOUT_S": f"{self.store_timeout_s:g}",
+        }
+        defaults = {variable.name: variable.default for variable in VARIABLES}
+        return {name: text for name, text in texts.items() if text and text != defaults[name]}
 
     def require(self, field: str) -> str:
         """Return a setting that this state cannot do without.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final, Protocol, overload
 
-from legato._events import CARRIED, load, offload, resolve
+from legato._events import CARRIED, offload, resolve
+from legato._home import allowed_stores, open_store
 from legato._native import Ref, Store
 from legato._scope import Scope
 from legato.errors import InputError, LegatoError, SettingsError
@@ -60,7 +61,7 @@ class Task:
             InputError: The object is not what its media type says.
             CorruptObjectError: Its bytes are not those of the reference.
         """
-        return load(ref, self.scope.get(ref))
+        return self.scope.bind(ref).load()
 
     def count(self, *, records_in: int, out: int, cached: bool) -> None:
         """Say how many records came in and went out; the rest was rejected.
@@ -101,7 +102,7 @@ class Step:
 
     def bind(self, settings: Settings, store: Store | None = None) -> Handler:
         """Return a handler with these settings, for the embedded conductor; it logs to logging."""
-        store = store or Store.open(settings.require("store"))
+        store = store or open_store(settings.require("store"), settings)
 
         def handler(event: Any, context: LambdaContext | None = None) -> dict[str, Any]:
             return self._handle(event, context, settings, store, _log.info)
@@ -133,7 +134,8 @@ class Step:
         if not isinstance(event, dict):
             msg = f"the event of {self.name} is a {type(event).__name__}; send a JSON object"
             raise InputError(msg)
-        scope = Scope(store, self.name, self.reads, self.writes)
+        allowed = allowed_stores(settings)
+        scope = Scope.of(store, self.name, self.reads, self.writes, allowed)
         resolved = resolve(event, scope)
         for key in ("run", "counts"):
             if not isinstance(resolved.get(key, {}), dict):
@@ -230,7 +232,7 @@ def _from_environment() -> tuple[Settings, Store]:
     settings = Settings.from_env()
     url = settings.require("store")
     try:
-        return settings, Store.open(url)
+        return settings, open_store(url, settings)
     except InputError as error:
         msg = f"LEGATO_STORE cannot be used: {error}"
         raise SettingsError(msg) from None
@@ -241,7 +243,7 @@ def _record_failure(store: Store, name: str, event: Any, line: str) -> None:
     try:
         shard = event["shard"]["index"] if "shard" in event else 0
         key = f"runs/{event['run']['id']}/failures/{name}-{shard:05d}.json"
-        store.put(key, line.encode(), media_type="application/json")
+        store.put(line.encode(), key, media_type="application/json")
     except (LegatoError, KeyError, TypeError, ValueError):
         # The event has no run, or the store is what failed: the error itself says so.
         _log.debug("no failure record was written")

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::ChunkReader;
 
 use crate::error::{Error, Result};
 
 /// Most rows of a file: run lengths let a few bytes claim any number of them.
-const ROWS: i64 = 1 << 26;
+pub(super) const ROWS: i64 = 1 << 26;
 
 /// A column as it was read; null cells are `None`.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,27 +35,48 @@ pub enum Column {
 ///
 /// Columns of text, whole and floating numbers, and float32 lists of one width are read.
 pub fn read_parquet(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String, Column)>> {
-    // The crate panics on some damaged files; nothing outlives the call that it could leave half-done.
-    catch_unwind(AssertUnwindSafe(|| read(data, names))).unwrap_or_else(|_| {
+    guarded(|| read(open(data)?, names))
+}
+
+/// The crate panics on some damaged files; nothing outlives the call that it could leave half-done.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(Error::input("a Parquet object cannot be read (it is damaged); write it again"))
     })
 }
 
-fn read(data: Bytes, names: Option<&[String]>) -> Result<Vec<(String, Column)>> {
-    let bad = |e: &dyn std::fmt::Display| {
-        Error::input(format!("a Parquet object cannot be read ({e}); write it again"))
-    };
+pub(super) fn bad(e: &dyn std::fmt::Display) -> Error {
+    Error::input(format!("a Parquet object cannot be read ({e}); write it again"))
+}
+
+/// Reads the footer.
+pub(super) fn open<R: ChunkReader + 'static>(
+    data: R,
+) -> Result<ParquetRecordBatchReaderBuilder<R>> {
     // Without the writer's Arrow hints a column has one type, however the writer held it in memory.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(data, options)
-        .map_err(|e| bad(&e))?;
+    ParquetRecordBatchReaderBuilder::try_new_with_options(data, options).map_err(|e| bad(&e))
+}
+
+fn read(
+    reader: ParquetRecordBatchReaderBuilder<Bytes>,
+    names: Option<&[String]>,
+) -> Result<Vec<(String, Column)>> {
     let rows = |sum: i64, group: &RowGroupMetaData| sum.saturating_add(group.num_rows().max(0));
     let rows = reader.metadata().row_groups().iter().fold(0, rows);
     if rows > ROWS {
         return Err(Error::input(format!(
-            "the Parquet file has {rows} rows, the limit is {ROWS}; split it"
+            "the Parquet file has {rows} rows, the limit is {ROWS}; split it, or read slices of it"
         )));
     }
+    columns(reader, names)
+}
+
+/// Columns of the rows that `reader` was told to read.
+pub(super) fn columns<R: ChunkReader + 'static>(
+    reader: ParquetRecordBatchReaderBuilder<R>,
+    names: Option<&[String]>,
+) -> Result<Vec<(String, Column)>> {
     let schema = reader.schema().clone();
     let present: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let wanted = names.map_or_else(|| present.clone(), <[String]>::to_vec);

@@ -13,7 +13,7 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         Error::Model { .. } => "ModelError",
         Error::Device { .. } => "DeviceError",
         Error::NotFound { .. } => "ObjectNotFoundError",
-        Error::Denied { .. } => "AccessDeniedError",
+        Error::Denied { .. } | Error::Undeclared { .. } => "AccessDeniedError",
         Error::Corrupt { .. } => "CorruptObjectError",
         Error::Full { .. } => "StoreFullError",
         Error::Unavailable { .. } => "StoreUnavailableError",

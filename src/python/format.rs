@@ -1,6 +1,5 @@
 //! safetensors and Parquet between Python values and bytes.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -10,8 +9,9 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::arguments::Text;
 use super::errors::input;
+use super::memory::Array;
 use super::{arrays, enter};
-use crate::format::{self, Cells, Column, Entry, Tensor};
+use crate::format::{self, Cells, Column, Entry, Layout};
 
 /// Write named arrays as safetensors.
 ///
@@ -31,32 +31,28 @@ pub(super) fn write_safetensors<'py>(
     tensors: &Bound<'py, PyDict>,
     metadata: Option<HashMap<Text, Text>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let numpy = py.import("numpy")?;
-    let mut named: Vec<(String, &'static str, Vec<usize>, Bound<'py, PyBytes>)> = Vec::new();
+    let mut named: Vec<(String, Array<'py>)> = Vec::with_capacity(tensors.len());
     for (name, array) in tensors {
-        let array = numpy.call_method1("asarray", (array,))?;
-        let dtype = array.getattr("dtype")?;
-        let dtype = dtype.call_method1("newbyteorder", ("<",))?;
-        let dtype_name: String = dtype.getattr("name")?.extract()?;
-        let dtype_name = enter::quick(py, || Tensor::dtype_named(&dtype_name))?;
-        let data = array.call_method1("astype", (dtype,))?.call_method0("tobytes")?.cast_into()?;
-        named.push((
-            name.extract::<Text>()?.0,
-            dtype_name,
-            array.getattr("shape")?.extract()?,
-            data,
-        ));
+        named.push((name.extract::<Text>()?.0, Array::new(&array)?));
     }
-    let views: Vec<(&str, Tensor<'_>)> = named
+    let arrays: Vec<(&str, &str, &[usize])> = named
         .iter()
-        .map(|(name, dtype, shape, data)| {
-            let data = Cow::Borrowed(data.as_bytes());
-            (name.as_str(), Tensor { dtype, shape: shape.clone(), data })
-        })
+        .map(|(name, array)| (name.as_str(), array.dtype.as_str(), array.shape.as_slice()))
         .collect();
     let metadata = metadata.map(|pairs| pairs.into_iter().map(|(k, v)| (k.0, v.0)).collect());
-    let data = enter::quick(py, || format::write_tensors(&views, metadata))?;
-    Ok(PyBytes::new(py, &data))
+    let Layout { head, order } = enter::quick(py, || Layout::new(&arrays, metadata))?;
+    let mut pieces = vec![Bytes::from(head)];
+    for index in order {
+        pieces.push(named[index].1.bytes()?);
+    }
+    PyBytes::new_with(py, pieces.iter().map(Bytes::len).sum(), |mut place| {
+        for piece in &pieces {
+            let (now, later) = place.split_at_mut(piece.len());
+            now.copy_from_slice(piece);
+            place = later;
+        }
+        Ok(())
+    })
 }
 
 /// Read a safetensors file.
@@ -151,6 +147,14 @@ pub(super) fn read_parquet<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let data = Bytes::copy_from_slice(data);
     let columns = enter::quick(py, || format::read_parquet(data, columns.as_deref()))?;
+    columns_to_python(py, columns)
+}
+
+/// Columns as read_parquet() gives them.
+pub(super) fn columns_to_python(
+    py: Python<'_>,
+    columns: Vec<(String, Column)>,
+) -> PyResult<Bound<'_, PyDict>> {
     let named = PyDict::new(py);
     for (name, column) in columns {
         let cells = match column {

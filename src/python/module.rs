@@ -14,7 +14,7 @@ mod _native {
     #[pymodule_export]
     use crate::python::predict::TaskEngine;
     #[pymodule_export]
-    use crate::python::reference::Ref;
+    use crate::python::reference::{Ref, on_unbound};
     #[pymodule_export]
     use crate::python::store::{Chunks, Store};
     #[pymodule_export]
@@ -24,10 +24,16 @@ mod _native {
     #[pymodule_export]
     use crate::python::tokens::Tokens;
     use pyo3::prelude::*;
+    use pyo3::types::PyDict;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::python::enter::hide_panics();
+        let media_types = PyDict::new(module.py());
+        for (name, media_type) in crate::format::Form::all() {
+            media_types.set_item(name, media_type)?;
+        }
+        module.add("MEDIA_TYPES", media_types)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,20 +1,43 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
-use super::enter;
+use super::arguments::Count;
 use super::errors::{input, to_python};
+use super::{enter, load, slice};
 use crate::reference;
+use crate::store::Store;
 
 /// A typed, verifiable reference to an object: what a state hands to the next one instead of data.
 ///
-/// Read a reference from an event with Ref.from_dict(), and what it points to with Store.get().
+/// Read a reference from an event with Ref.from_dict(), and what it points to with load().
 #[pyclass(frozen, eq, module = "legato._native")]
-#[derive(PartialEq)]
 pub(super) struct Ref {
     pub(super) inner: reference::Ref,
+    /// The store that load() reads from. No part of what the reference is: not compared, and it does not travel.
+    pub(super) home: Option<Arc<dyn Store>>,
+}
+
+impl PartialEq for Ref {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+/// What finds the store of a reference that is bound to none.
+static UNBOUND: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+
+/// Set the function that opens the store of a reference which is bound to none.
+///
+/// Args:
+///     function: takes the reference's URI and returns a Store, or raises.
+#[pyfunction]
+pub(super) fn on_unbound(function: Py<PyAny>) {
+    let former = UNBOUND.lock().unwrap_or_else(PoisonError::into_inner).replace(function);
+    drop(former); // not under the lock: it may run Python
 }
 
 #[pymethods]
@@ -55,6 +78,70 @@ impl Ref {
     /// The reference as JSON text.
     fn to_json(&self, py: Python<'_>) -> PyResult<String> {
         self.inner.to_json().map_err(|e| to_python(py, e))
+    }
+
+    /// Read what the reference points to, verified, as its media type says.
+    ///
+    /// Args:
+    ///     store: the store that holds it. None takes the one that made or bound the reference; for one that came
+    ///         in an event, the store of the settings (LEGATO_STORE, LEGATO_ALLOWED_STORES), or, without
+    ///         these, of its URI.
+    ///     arrow: whether Parquet and JSON lines become a pyarrow.Table (pip install legato[arrow]).
+    ///
+    /// Returns:
+    ///     A numpy array, a dict of arrays, Tokens, a list of records, a JSON value, a str, a dict of columns, or
+    ///     bytes where the media type is none of legato's. Arrays are read-only, and share one memory.
+    ///
+    /// Raises:
+    ///     CorruptObjectError: the bytes are not those of the reference.
+    ///     InputError: they are not what the media type says.
+    ///     ObjectNotFoundError, AccessDeniedError, StoreUnavailableError.
+    ///
+    /// Example:
+    ///     >>> store = legato.Store.open("memory://docs")
+    ///     >>> store.put({"a": [1, 2]}).load()
+    ///     {'a': [1, 2]}
+    #[pyo3(signature = (store = None, *, arrow = false))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        store: Option<&super::store::Store>,
+        arrow: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        load::load(py, &self.store(py, store)?, &self.inner, arrow)
+    }
+
+    /// Read rows of an array, of arrays with as many rows as each other, or of Parquet columns.
+    ///
+    /// Only the chunks (8 MiB) that hold the header and the rows are read, each verified; of Parquet, those of the
+    /// row groups that hold the rows.
+    ///
+    /// Args:
+    ///     start: first row, 0 or more.
+    ///     stop: row to stop before; rows past the end are left out.
+    ///     store: as in load().
+    ///
+    /// Returns:
+    ///     What load() gives, with these rows alone.
+    ///
+    /// Raises:
+    ///     InputError: the object has no rows that can be read alone; load it.
+    ///     CorruptObjectError: a chunk is not what the reference says.
+    ///
+    /// Example:
+    ///     >>> store = legato.Store.open("memory://docs")
+    ///     >>> store.put(numpy.arange(10)).slice(2, 5)
+    ///     array([2, 3, 4])
+    #[pyo3(signature = (start, stop, store = None))]
+    fn slice<'py>(
+        &self,
+        py: Python<'py>,
+        start: Count,
+        stop: Count,
+        store: Option<&super::store::Store>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let rows = start.0 as u64..stop.0 as u64;
+        slice::slice(py, &self.store(py, store)?, &self.inner, rows)
     }
 
     /// Where the object lies: URL of its store, a slash, and its key.
@@ -133,6 +220,27 @@ impl Ref {
 
 impl Ref {
     fn parse(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        Ok(Self { inner: enter::quick(py, || reference::Ref::from_json(data))? })
+        Ok(Self { inner: enter::quick(py, || reference::Ref::from_json(data))?, home: None })
+    }
+
+    fn store(
+        &self,
+        py: Python<'_>,
+        given: Option<&super::store::Store>,
+    ) -> PyResult<Arc<dyn Store>> {
+        if let Some(store) = given {
+            return Ok(store.inner.clone());
+        }
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        let guard = UNBOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        let function = guard.as_ref().map(|function| function.clone_ref(py));
+        drop(guard);
+        let Some(function) = function else {
+            return Err(input(py, "the reference is bound to no store; give one: ref.load(store)"));
+        };
+        let store = function.call1(py, (&self.inner.uri,))?.into_bound(py);
+        Ok(store.cast_into::<super::store::Store>()?.get().inner.clone())
     }
 }

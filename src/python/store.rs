@@ -5,16 +5,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::arguments::Text;
-use super::enter;
+use super::arguments::{Count, Text};
 use super::errors::{input, to_python};
 use super::reference::Ref;
 use super::transfer::{self, Source};
+use super::values::{self, Said, Stored};
+use super::{enter, load, slice};
 use crate::error::{Error, Result};
+use crate::format;
 use crate::reference::Description;
-use crate::store::{self, Addressing, Body, Key, S3Options};
+use crate::store::{self, Addressing, Areas, Body, Key, S3Options, Scoped};
 
 /// A place for objects: a bucket ("s3://bucket/prefix"), a folder ("file:///path") or this process's memory
 /// ("memory://name").
@@ -22,8 +24,11 @@ use crate::store::{self, Addressing, Body, Key, S3Options};
 /// Writes are atomic, and every read by reference is verified. Keys are relative to the store's URL.
 #[pyclass(frozen, module = "legato._native")]
 pub(super) struct Store {
-    inner: Arc<dyn store::Store>,
+    pub(super) inner: Arc<dyn store::Store>,
+    /// What it was opened with.
     options: S3Options,
+    /// What a state declared, and the store that it declared it of.
+    scope: Option<(Areas, Arc<dyn store::Store>)>,
 }
 
 #[pymethods]
@@ -69,6 +74,9 @@ impl Store {
     /// Args:
     ///     url: as that of `open`.
     fn beside(&self, py: Python<'_>, url: Text) -> PyResult<Self> {
+        if self.scope.is_some() {
+            return Err(input(py, "what a state has declared is of its own store; use Store.open"));
+        }
         Self::with_options(py, &url.0, self.options.clone())
     }
 
@@ -78,48 +86,67 @@ impl Store {
         self.inner.url()
     }
 
-    /// Store bytes under a key, replacing what was there.
+    /// Store a value, in the form that its type has.
+    ///
+    /// bytes stay as they are; a str is UTF-8 text; a numpy array and a dict of arrays are safetensors; Tokens are
+    /// token files; a list of dicts is JSON lines; a pyarrow.Table is Parquet; anything else is JSON. The memory of
+    /// arrays and bytes is not copied: do not write into an array before the call has returned.
     ///
     /// Args:
-    ///     key: parts separated by slashes; no empty part, "." or "..".
-    ///     data: the bytes.
-    ///     media_type: media type of the bytes.
-    ///     records: number of records, where the bytes have them.
-    ///     dtype: element type, for an array.
-    ///     shape: shape, for an array.
+    ///     value: what to store.
+    ///     key: parts separated by slashes; no empty part, "." or "..". What was there is replaced. None takes
+    ///         "values/<sha256>" and a suffix, and stores the same bytes once.
+    ///     media_type: of bytes and text, what they are. Of other values, another form that they can have:
+    ///         "application/jsonl+zstd" compresses a list of records.
+    ///     records: number of records, where the value does not say.
+    ///     dtype: element type, for bytes that are an array.
+    ///     shape: shape, for bytes that are an array.
     ///
     /// Returns:
-    ///     A reference to the object.
+    ///     A reference to the object, whose load() gives the value.
     ///
     /// Raises:
-    ///     InputError, AccessDeniedError, StoreFullError, StoreUnavailableError.
-    #[pyo3(signature = (key, data, *, media_type = BINARY, records = None, dtype = None, shape = None))]
+    ///     InputError: the value has no such form.
+    ///     AccessDeniedError, StoreFullError, StoreUnavailableError.
+    ///
+    /// Example:
+    ///     >>> store = legato.Store.open("memory://docs")
+    ///     >>> ref = store.put(numpy.zeros((2, 3), "float32"))
+    ///     >>> ref.media_type, ref.shape
+    ///     ('application/vnd.legato.array+safetensors', (2, 3))
+    #[pyo3(signature = (value, key = None, *, media_type = None, records = None, dtype = None, shape = None))]
     #[allow(clippy::too_many_arguments)] // keyword arguments of a Python method
     fn put(
         &self,
         py: Python<'_>,
-        key: Text,
-        data: &[u8],
-        media_type: &str,
+        value: &Bound<'_, PyAny>,
+        key: Option<Text>,
+        media_type: Option<String>,
         records: Option<u64>,
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
-        let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let body = Bytes::copy_from_slice(data).into();
+        let key = key.map(|key| Key::parse(&key.0)).transpose().map_err(|e| to_python(py, e))?;
+        let Stored { pieces, about } =
+            values::form(value, Said { media_type, records, dtype, shape })?;
+        let (body, folder, end) = (Body::Memory(pieces), self.values(), format::suffix(&about));
         let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
+            let store = self.inner.as_ref();
+            match key {
+                Some(key) => store::put(store, &key, body, about).await,
+                None => store::commit_content(store, &folder, &end, body, about).await,
+            }
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Store a file under a key, replacing what was there; the file is not read into memory.
-    #[pyo3(signature = (key, path, *, media_type = BINARY, records = None))]
+    #[pyo3(signature = (path, key, *, media_type = BINARY, records = None))]
     fn put_file(
         &self,
         py: Python<'_>,
-        key: Text,
         path: PathBuf,
+        key: Text,
         media_type: &str,
         records: Option<u64>,
     ) -> PyResult<Ref> {
@@ -128,7 +155,7 @@ impl Store {
         let inner = enter::io(py, async {
             store::put(self.inner.as_ref(), &Key::parse(&key.0)?, Body::File(path), about).await
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Store an output exactly once: the object first, its ".ref" last, both only if they are absent.
@@ -140,18 +167,18 @@ impl Store {
         &self,
         py: Python<'_>,
         key: Text,
-        data: &[u8],
+        data: &Bound<'_, PyAny>,
         media_type: &str,
         records: Option<u64>,
         dtype: Option<String>,
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let data = Bytes::copy_from_slice(data).into();
+        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?.into();
         let inner = enter::io(py, async {
             store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
         })?;
-        Ok(Ref { inner })
+        Ok(self.made(inner))
     }
 
     /// Return the reference of a finished, intact output, or None.
@@ -160,7 +187,7 @@ impl Store {
     fn find(&self, py: Python<'_>, key: Text) -> PyResult<Option<Ref>> {
         let found =
             enter::io(py, async { store::find(self.inner.as_ref(), &Key::parse(&key.0)?).await })?;
-        Ok(found.map(|inner| Ref { inner }))
+        Ok(found.map(|inner| self.made(inner)))
     }
 
     /// Return the key of a reference's object in this store.
@@ -288,18 +315,85 @@ impl Store {
         enter::io(py, async { self.inner.delete(&Key::parse(&key.0)?, None).await })
     }
 
-    /// What pickle calls: `open` with the options, which are keywords.
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
-        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = &self.options;
-        let keywords = PyDict::new(py);
-        keywords.set_item("bucket_owner", bucket_owner)?;
-        keywords.set_item("kms_key", kms_key)?;
-        keywords.set_item("request_payer", request_payer)?;
-        keywords.set_item("addressing", addressing.name())?;
-        keywords.set_item("timeout_s", timeout.as_secs_f64())?;
+    /// Read what a reference points to; see Ref.load().
+    #[pyo3(signature = (reference, *, arrow = false))]
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &Ref,
+        arrow: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        load::load(py, &self.inner, &reference.inner, arrow)
+    }
+
+    /// Read rows of what a reference points to; see Ref.slice().
+    fn slice<'py>(
+        &self,
+        py: Python<'py>,
+        reference: &Ref,
+        start: Count,
+        stop: Count,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slice::slice(py, &self.inner, &reference.inner, start.0 as u64..stop.0 as u64)
+    }
+
+    /// Return the same reference, which load() and slice() read from this store.
+    fn bind(&self, reference: &Ref) -> Ref {
+        self.made(reference.inner.clone())
+    }
+
+    /// Return this store, seen through what a state has declared: anything else is refused.
+    ///
+    /// Args:
+    ///     stage: the state's name, for messages; values without a key go to the first of `writes`.
+    ///     reads: first parts of keys that it reads.
+    ///     writes: first parts of keys that it writes, and reads.
+    ///     area: what all keys count as, in a store that is not the state's own, where nothing is written.
+    ///
+    /// Raises:
+    ///     InputError: this store is such a one already.
+    #[pyo3(signature = (stage, *, reads = Vec::new(), writes = Vec::new(), area = None))]
+    fn scoped(
+        &self,
+        py: Python<'_>,
+        stage: String,
+        reads: Vec<String>,
+        writes: Vec<String>,
+        area: Option<String>,
+    ) -> PyResult<Self> {
+        if self.scope.is_some() {
+            return Err(input(py, "the store is already seen through what a state has declared"));
+        }
+        let areas = Areas { stage, reads, writes, whole: area };
+        let inner = Arc::new(Scoped::new(self.inner.clone(), areas.clone()));
+        let options = self.options.clone();
+        Ok(Self { inner, options, scope: Some((areas, self.inner.clone())) })
+    }
+
+    /// What pickle calls: `open` with the options, which are keywords, and `scoped` of that.
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let partial = py.import("functools")?.getattr("partial")?;
+        let (options, named) = (&self.options, PyDict::new(py));
+        if let Some((areas, whole)) = &self.scope {
+            let whole = Self { inner: whole.clone(), options: options.clone(), scope: None };
+            named.set_item("reads", &areas.reads)?;
+            named.set_item("writes", &areas.writes)?;
+            named.set_item("area", &areas.whole)?;
+            let scoped = py.get_type::<Self>().getattr("scoped")?;
+            let arguments = (scoped, Bound::new(py, whole)?, &areas.stage);
+            return Ok((partial.call(arguments, Some(&named))?, PyTuple::empty(py)));
+        }
+        let S3Options { bucket_owner, kms_key, request_payer, addressing, timeout } = options;
+        named.set_item("bucket_owner", bucket_owner)?;
+        named.set_item("kms_key", kms_key)?;
+        named.set_item("request_payer", request_payer)?;
+        named.set_item("addressing", addressing.name())?;
+        named.set_item("timeout_s", timeout.as_secs_f64())?;
         let open = py.get_type::<Self>().getattr("open")?;
-        let again = py.import("functools")?.getattr("partial")?.call((open,), Some(&keywords))?;
-        Ok((again, (self.inner.url().to_owned(),)))
+        Ok((partial.call((open, self.inner.url()), Some(&named))?, PyTuple::empty(py)))
     }
 
     fn __repr__(&self) -> String {
@@ -308,9 +402,20 @@ impl Store {
 }
 
 impl Store {
+    /// A reference that this store made.
+    fn made(&self, inner: crate::reference::Ref) -> Ref {
+        Ref { inner, home: Some(self.inner.clone()) }
+    }
+
+    /// Where values without a key go.
+    fn values(&self) -> String {
+        let area = self.scope.as_ref().and_then(|(areas, _)| areas.writes.first());
+        area.map_or_else(|| "values".to_owned(), |area| format!("{area}/values"))
+    }
+
     fn with_options(py: Python<'_>, url: &str, options: S3Options) -> PyResult<Self> {
         let inner = enter::quick(py, || store::open(url, options.clone()))?;
-        Ok(Self { inner, options })
+        Ok(Self { inner, options, scope: None })
     }
 }
 

@@ -9,14 +9,16 @@ mod object;
 mod open;
 mod read;
 mod s3;
+mod scoped;
 mod window;
 
 pub use contract::{Body, Condition, Head, Listed, Parts, Put, Store, Stored, Upload};
 pub use key::{Key, REF_SUFFIX};
 pub use local::LocalStore;
 pub use memory::MemoryStore;
-pub use object::{commit, find, put, ref_at};
+pub use object::{commit, commit_content, find, put, ref_at};
 pub use open::open;
-pub use read::{bounded, chunks, read, read_chunk, read_chunks_into, read_into};
+pub use read::{bounded, chunks, read, read_chunk, read_chunks, read_chunks_into, read_into};
 pub use s3::{Addressing, S3Options};
+pub use scoped::{Areas, Scoped};
 pub use window::Window;

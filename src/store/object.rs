@@ -27,7 +27,7 @@ pub async fn put(store: &dyn Store, key: &Key, body: Body, about: Description) -
 
 async fn put_now(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     check(key, &about)?;
-    let stored = store_and_sum(store, key, body, Condition::Always).await?;
+    let stored = store_and_sum(store, key, body, Condition::Always, None).await?;
     let (sums, version) = stored.ok_or_else(|| Error::internal("a write was not made"))?;
     let (reference, sidecar) = sums.into_ref(store.uri(key), version, about);
     put_sidecar(store, key, &reference.crc64nvme, sidecar).await?;
@@ -41,13 +41,34 @@ async fn put_now(store: &dyn Store, key: &Key, body: Body, about: Description) -
 /// but damaged is removed by [`find`], and made again here.
 pub async fn commit(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
     let limit = store.deadline(body.bytes()?);
-    within(limit, || store.uri(key), commit_now(store, key, body, about)).await
+    within(limit, || store.uri(key), commit_now(store, key, body, about, None)).await
 }
 
-async fn commit_now(store: &dyn Store, key: &Key, body: Body, about: Description) -> Result<Ref> {
+/// [`commit`] under `<folder>/<sha256 of the bytes><suffix>`.
+pub async fn commit_content(
+    store: &dyn Store,
+    folder: &str,
+    suffix: &str,
+    body: Body,
+    about: Description,
+) -> Result<Ref> {
+    let limit = store.deadline(body.bytes()?);
+    let again = body.clone();
+    let sums = runtime::aside(move || checksums(&again)).await??;
+    let key = Key::parse(&format!("{folder}/{}{suffix}", sums.sha256()))?;
+    within(limit, || store.uri(&key), commit_now(store, &key, body, about, Some(&sums))).await
+}
+
+async fn commit_now(
+    store: &dyn Store,
+    key: &Key,
+    body: Body,
+    about: Description,
+    sums: Option<&Checksums>,
+) -> Result<Ref> {
     check(key, &about)?;
     for _ in 0..COMMIT_ATTEMPTS {
-        let stored = store_and_sum(store, key, body.clone(), Condition::Absent).await?;
+        let stored = store_and_sum(store, key, body.clone(), Condition::Absent, sums).await?;
         let (sums, version) = if let Some(stored) = stored {
             stored
         } else {
@@ -255,18 +276,24 @@ fn check(key: &Key, about: &Description) -> Result<()> {
     Ok(())
 }
 
-/// Digests of a body and where it went, both computed at the same time.
+/// Digests of a body and where it went; the digests are computed at the same time, unless they are known.
 async fn store_and_sum(
     store: &dyn Store,
     key: &Key,
     body: Body,
     condition: Condition,
+    known: Option<&Checksums>,
 ) -> Result<Option<(Checksums, Option<String>)>> {
     let again = body.clone();
-    let sums = runtime::aside(move || checksums(&again));
+    let sums = async {
+        match known {
+            Some(sums) => Ok(sums.clone()),
+            None => runtime::aside(move || checksums(&again)).await?,
+        }
+    };
     let (put, sums) = join(store.put(key, body, condition), sums).await;
     let Put::Written(Stored { version, crc64nvme }) = put? else { return Ok(None) };
-    let sums = sums??;
+    let sums = sums?;
     if crc64nvme.is_some_and(|sent| sent != sums.crc()) {
         return Err(Error::input(format!(
             "the bytes of {} changed while they were stored; store a copy of them",

@@ -82,9 +82,20 @@ pub async fn read_chunk(
     crcs: &[String],
     index: u64,
 ) -> Result<Bytes> {
-    let bytes = reference.chunk_range(index);
-    let mut memory = Memory::of(&reference.uri, bytes.end - bytes.start)?;
-    read_chunks_into(store, reference, crcs, index..index + 1, memory.buffer()).await?;
+    read_chunks(store, reference, crcs, index..index + 1).await
+}
+
+/// Chunks of an object that follow each other, verified by their CRCs.
+pub async fn read_chunks(
+    store: &dyn Store,
+    reference: &Ref,
+    crcs: &[String],
+    range: Range<u64>,
+) -> Result<Bytes> {
+    let end = reference.chunk_range(range.end.saturating_sub(1)).end;
+    let start = reference.chunk_range(range.start).start;
+    let mut memory = Memory::of(&reference.uri, end.saturating_sub(start))?;
+    read_chunks_into(store, reference, crcs, range, memory.buffer()).await?;
     // SAFETY: as above.
     Ok(unsafe { memory.filled() })
 }

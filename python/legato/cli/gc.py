@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from legato import garbage
-from legato._native import Store
+from legato._home import open_store
+from legato.settings import Settings
 
 MIB = 1 << 20
 
@@ -32,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Show or remove; return the exit status."""
     url = arguments.store
-    store = Store.open(url if "://" in url else Path(url).expanduser().resolve().as_uri())
+    path = url if "://" in url else Path(url).expanduser().resolve().as_uri()
+    store = open_store(path, Settings.from_env())
     now, days = time.time(), arguments.grace_days
     found = garbage.find(store, now=now, grace_days=days)
     sys.stdout.write(_table(found, days))

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Final
 from legato.errors import WorkflowError
 
 if TYPE_CHECKING:
+    from legato.settings import Settings
     from legato.workflow._workflow import Workflow
 
 MAX_ENVIRONMENT_BYTES: Final = 4096
 """Lambda's limit on all names and values together."""
 
 
-def compile_environment(
+def compile_environment(  # noqa: PLR0913 - each is a variable of its own
     workflow: Workflow,
     *,
     store: str,
     model_revision: str,
     dataset_id: str,
     dataset_version: str,
+    settings: Settings | None = None,
 ) -> dict[str, str]:
     """Return the variables that ``legato.settings`` reads.
 
@@ -31,6 +33,7 @@ def compile_environment(
         model_revision: The model's commit or version, resolved.
         dataset_id: The dataset's id.
         dataset_version: The dataset's version, resolved.
+        settings: How stores are opened here, and so there; the defaults without it.
 
     Raises:
         WorkflowError: A value is empty, has a NUL or is not UTF-8, or there is too much in all.
@@ -48,6 +51,7 @@ def compile_environment(
         "LEGATO_SHARD_RECORDS": str(workflow.shard_records),
         "LEGATO_TEXT_FIELD": workflow.text_field,
         "LEGATO_ID_FIELD": workflow.id_field,
+        **(settings.of_stores() if settings is not None else {}),
     }
     if workflow.max_length is not None:
         variables["LEGATO_MAX_LENGTH"] = str(workflow.max_length)

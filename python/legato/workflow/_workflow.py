@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from legato.settings import Settings
 from legato.workflow._check import check_workflow
 from legato.workflow._document import compile_document
 from legato.workflow._environment import compile_environment
@@ -75,7 +76,13 @@ class Workflow:
         return compile_document(self)
 
     def environment(
-        self, *, store: str, model_revision: str, dataset_id: str, dataset_version: str
+        self,
+        *,
+        store: str,
+        model_revision: str,
+        dataset_id: str,
+        dataset_version: str,
+        settings: Settings | None = None,
     ) -> dict[str, str]:
         """Return the environment variables of this workflow's functions.
 
@@ -84,6 +91,8 @@ class Workflow:
             model_revision: The model's commit or version, resolved.
             dataset_id: The dataset's id.
             dataset_version: The dataset's version, resolved.
+            settings: How stores are opened here, and so there: owner of the bucket, KMS key and
+                so on. The defaults without it.
 
         Raises:
             WorkflowError: A value is empty or cannot stand in an environment, or all of them
@@ -95,4 +104,5 @@ class Workflow:
             model_revision=model_revision,
             dataset_id=dataset_id,
             dataset_version=dataset_version,
+            settings=settings,
         )

@@ -126,13 +126,10 @@ impl Failure {
             )),
             Kind::Full => Error::Full { uri, reason },
             Kind::Transient | Kind::Conflict | Kind::Digest => Error::Unavailable { uri, reason },
-            Kind::Precondition | Kind::Range => Error::Corrupt {
-                uri,
-                what: "version",
-                expected: "that of the reference".to_owned(),
-                found: "another".to_owned(),
-            },
-            Kind::Refused => Error::input(format!("S3 refused {action} of {uri} ({reason})")),
+            // Callers see to these where they can come.
+            Kind::Precondition | Kind::Range | Kind::Refused => {
+                Error::input(format!("S3 refused {action} of {uri} ({reason})"))
+            }
         }
     }
 }

@@ -297,6 +297,11 @@ impl Request<'_> {
     }
 
     async fn failed(&self, failure: Failure) -> Error {
+        if failure.kind == Kind::Precondition {
+            let expected = self.etag.clone().unwrap_or_default();
+            let (uri, found) = (self.uri(), "another".to_owned());
+            return Error::Corrupt { uri, what: "version", expected, found };
+        }
         self.store.failed(self.clients, READ, &self.key, failure).await
     }
 }

@@ -1,0 +1,49 @@
+//! JSON by Python's own module, with errors that quote nothing of the data.
+
+use pyo3::exceptions::{PyRecursionError, PyTypeError, PyUnicodeEncodeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::errors::input;
+
+/// A value as JSON text without spaces, in UTF-8.
+pub(super) fn dump(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    let refused = |reason: &str| input(py, format!("a value has no JSON form: {reason}"));
+    let options = PyDict::new(py);
+    options.set_item("ensure_ascii", false)?;
+    options.set_item("allow_nan", false)?;
+    options.set_item("separators", (",", ":"))?;
+    let text = py.import("json")?.call_method("dumps", (value,), Some(&options));
+    let text = text.map_err(|e| {
+        if e.is_instance_of::<PyTypeError>(py) {
+            // It names the type of what is in the way, and quotes nothing.
+            refused(&e.value(py).to_string())
+        } else if e.is_instance_of::<PyRecursionError>(py) || e.is_instance_of::<PyValueError>(py) {
+            refused("it has NaN or an infinity, or is nested too deeply")
+        } else {
+            e
+        }
+    })?;
+    let text = text.cast_into::<PyString>()?;
+    let text = text.to_cow().map(std::borrow::Cow::into_owned);
+    text.map_err(|e| {
+        if e.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return refused("a text in it has half of a surrogate pair");
+        }
+        e
+    })
+}
+
+/// The value of JSON text; None where it is not JSON, or is nested too deeply.
+pub(super) fn load<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Ok(text) = std::str::from_utf8(data) else { return Ok(None) };
+    match py.import("json")?.call_method1("loads", (text,)) {
+        Err(e)
+            if e.is_instance_of::<PyValueError>(py) || e.is_instance_of::<PyRecursionError>(py) =>
+        {
+            Ok(None)
+        }
+        value => value.map(Some),
+    }
+}
