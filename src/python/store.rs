@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -262,17 +262,8 @@ impl Store {
         source: &Bound<'_, PyAny>,
         expires_s: u64,
     ) -> PyResult<String> {
-        let source = Source::of(source)?;
-        enter::io(py, async {
-            let (key, version) = match source {
-                Source::Ref(reference) => {
-                    (Key::in_store(&reference.uri, self.inner.url())?, reference.version)
-                }
-                Source::Key(key) => (Key::parse(&key)?, None),
-            };
-            let expires = Duration::from_secs(expires_s);
-            self.inner.presign(&key, version.as_deref(), expires).await
-        })
+        let expires = Duration::from_secs(expires_s);
+        transfer::presign(py, &self.inner, Source::of(source)?, expires)
     }
 
     /// Iterate over the bytes of an object in verified chunks of at most 8 MiB.
@@ -306,9 +297,7 @@ impl Store {
     #[pyo3(signature = (prefix = ""))]
     fn entries(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64, f64)>> {
         let found = enter::io(py, self.inner.list(prefix))?;
-        let seconds =
-            |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
-        Ok(found.into_iter().map(|o| (o.key, o.bytes, seconds(o.modified))).collect())
+        Ok(found.into_iter().map(transfer::entry).collect())
     }
 
     /// Remove what writers that died have left of objects that they never completed.

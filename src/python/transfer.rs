@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -17,7 +18,7 @@ use super::reference::Ref;
 use super::values::{self, Said, Stored};
 use crate::error::Result;
 use crate::process::expect_writes;
-use crate::store::{self, Body, Key, Store};
+use crate::store::{self, Body, Key, Listed, Store};
 
 /// Requests of one call on the way at the same time: small objects wait for the server, not for us.
 pub(super) const AT_ONCE: usize = 32;
@@ -149,6 +150,28 @@ impl Read {
             }
         }
     }
+}
+
+/// A URL of an object that expires; of a reference, that of its version.
+pub(super) fn presign(
+    py: Python<'_>,
+    store: &Arc<dyn Store>,
+    source: Source,
+    expires: Duration,
+) -> PyResult<String> {
+    enter::io(py, async {
+        let (key, version) = match source {
+            Source::Ref(found) => (Key::in_store(&found.uri, store.url())?, found.version),
+            Source::Key(key) => (Key::parse(&key)?, None),
+        };
+        store.presign(&key, version.as_deref(), expires).await
+    })
+}
+
+/// Key, size in bytes, and seconds since 1970.
+pub(super) fn entry(object: Listed) -> (String, u64, f64) {
+    let age = object.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (object.key, object.bytes, age.as_secs_f64())
 }
 
 /// Stores values under their keys, some at the same time.
