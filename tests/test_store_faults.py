@@ -149,6 +149,26 @@ class TestReads:
                 digests = re.findall(r"\b[0-9a-f]{16}\b", str(caught.value))
                 assert len(set(digests)) == 2
 
+    @pytest.mark.parametrize("kind", ["corrupt", "corrupt_stripped", "truncate"])
+    def test_a_reference_is_believed_only_if_it_is_vouched_for(
+        self, kind: str, s3store: Store, proxy: FaultProxy
+    ) -> None:
+        ref = s3store.commit("k", b"data", media_type="text/plain")
+        for at in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+            proxy.forget()
+            proxy.plan.add(kind, method="GET", path="k.ref", at=at)
+            assert s3store.find("k") == ref
+            assert proxy.faults == {kind: 1}
+        proxy.forget()
+        # Without S3's CRC, what comes damaged in the same way each time is what is stored.
+        if kind != "corrupt_stripped":
+            proxy.plan.add(kind, method="GET", path="k.ref", at=0.4, times=None)
+            with pytest.raises(StoreUnavailableError, match="came with crc64nvme"):
+                s3store.find("k")
+        proxy.forget()
+        assert s3store.find("k") == ref
+        assert s3store.get(ref) == b"data"
+
     def test_chunks(self, s3store: Store, proxy: FaultProxy) -> None:
         data = patterned(17 * MIB)
         ref = s3store.put(data, "chunks")

@@ -2,8 +2,8 @@
 
 A run's result names its parts; its records under ``runs/`` name what its shards have made. All
 that these reach stays, as well as the records themselves and whatever is younger than a grace
-period. Only keys that states derive from digests are looked at. Tokens and vectors between the states are reached by none once a run is done: they only
-save work if the same inputs come again.
+period. Only keys that states derive from digests are looked at. Tokens and vectors between the
+states are reached by none once a run is done: they only save work if the same inputs come again.
 """
 
 from __future__ import annotations

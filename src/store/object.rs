@@ -242,6 +242,11 @@ async fn reference_at(store: &dyn Store, key: &Key, fresh: bool) -> Result<Optio
     let json = if fresh { get_fresh(store, &at).await } else { store.get(&at, None).await };
     let json = match json {
         Err(Error::NotFound { .. }) => return Ok(None),
+        // The store's own CRC says that it has other bytes: the way is damaged, and nothing is to be made anew.
+        Err(Error::Corrupt { uri, expected, found, .. }) => {
+            let reason = format!("its bytes came with crc64nvme {found} instead of {expected}");
+            return Err(Error::Unavailable { uri, reason });
+        }
         json => json?,
     };
     if Ref::is_newer(&json) {

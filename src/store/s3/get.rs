@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
 use super::super::contract::Store as _;
-use super::super::key::Key;
+use super::super::key::{Key, REF_SUFFIX};
 use super::super::read::Memory;
 use super::super::window::Window;
 use super::direct::Order;
@@ -105,16 +105,28 @@ impl S3Store {
             return self.head(key).await.map(|_| Bytes::new());
         }
         let found = self.fetch_once(key, range.clone(), false).await?;
-        match found {
-            Fetched::Whole(data) => Ok(data),
+        let again = match &found {
             // It may be the way that is damaged.
-            Fetched::Damaged { .. } => match self.fetch_once(key, range, true).await? {
-                Fetched::Whole(data) => Ok(data),
-                Fetched::Damaged { expected, found } => {
-                    let (uri, what) = (self.uri(key), "crc64nvme");
-                    Err(Error::Corrupt { uri, what, expected, found })
-                }
-            },
+            Fetched::Damaged { .. } => true,
+            // A reference is believed, so it must have been vouched for, or come twice the same.
+            Fetched::Unvouched(_) => key.as_str().ends_with(REF_SUFFIX),
+            Fetched::Whole(_) => false,
+        };
+        let (first, second) = if again {
+            (Some(found), self.fetch_once(key, range, true).await?)
+        } else {
+            (None, found)
+        };
+        match (first, second) {
+            (_, Fetched::Damaged { expected, found }) => {
+                let (uri, what) = (self.uri(key), "crc64nvme");
+                Err(Error::Corrupt { uri, what, expected, found })
+            }
+            (Some(Fetched::Unvouched(first)), Fetched::Unvouched(second)) if first != second => {
+                let reason = "its bytes came differently each time".to_owned();
+                Err(Error::Unavailable { uri: self.uri(key), reason })
+            }
+            (_, Fetched::Whole(data) | Fetched::Unvouched(data)) => Ok(data),
         }
     }
 
@@ -165,15 +177,20 @@ impl S3Store {
         // SAFETY: the window has the whole buffer, and no byte of it is missing.
         let data = unsafe { memory.filled() };
         Ok(match expected {
-            Some(expected) if expected != found => Fetched::Damaged { expected, found },
-            _ => Fetched::Whole(data),
+            None => Fetched::Unvouched(data),
+            Some(expected) if expected == found => Fetched::Whole(data),
+            Some(expected) => Fetched::Damaged { expected, found },
         })
     }
 }
 
-/// Bytes, or the CRCs that the answer and they have.
+/// What came of a read.
 enum Fetched {
+    /// Bytes whose CRC the answer has.
     Whole(Bytes),
+    /// Bytes of which the answer has no CRC.
+    Unvouched(Bytes),
+    /// The CRCs that the answer and the bytes have.
     Damaged { expected: String, found: String },
 }
 
