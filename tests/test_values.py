@@ -197,6 +197,16 @@ class TestRefusals:
         assert "hunter2" not in str(caught.value)
         assert store.list() == []
 
+    def test_a_data_frame_would_lose_its_names(self, store: Store) -> None:
+        class Frame:
+            columns = ("a", "b")
+
+            def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+                return np.ones((2, 2))
+
+        with pytest.raises(InputError, match=r"pyarrow.Table"):
+            store.put(Frame())
+
     def test_a_reference_is_no_value(self, store: Store) -> None:
         with pytest.raises(InputError, match="a Ref cannot be stored"):
             store.put(store.put(b"x"))

@@ -129,7 +129,8 @@ impl Store {
         let Stored { pieces, about } =
             values::form(value, Said { media_type, records, dtype, shape })?;
         let (body, folder, end) = (Body::Memory(pieces), self.values(), format::suffix(&about));
-        let inner = enter::io(py, async {
+        let bytes = body.bytes().map_err(|e| to_python(py, e))?;
+        let inner = enter::io_of(py, bytes, async {
             let store = self.inner.as_ref();
             match key {
                 Some(key) => store::put(store, &key, body, about).await,
@@ -173,8 +174,9 @@ impl Store {
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?.into();
-        let inner = enter::io(py, async {
+        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?;
+        let (bytes, data) = (data.len() as u64, data.into());
+        let inner = enter::io_of(py, bytes, async {
             store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
         })?;
         Ok(self.made(inner))
