@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::arguments::{Count, Text};
 use super::chunks::Chunks;
@@ -129,8 +129,7 @@ impl Store {
         let Stored { pieces, about } =
             values::form(value, Said { media_type, records, dtype, shape })?;
         let (body, folder, end) = (Body::Memory(pieces), self.values(), format::suffix(&about));
-        let bytes = body.bytes().map_err(|e| to_python(py, e))?;
-        let inner = enter::io_of(py, bytes, async {
+        let inner = enter::io_of(py, enter::size(&body), async {
             let store = self.inner.as_ref();
             match key {
                 Some(key) => store::put(store, &key, body, about).await,
@@ -152,8 +151,9 @@ impl Store {
     ) -> PyResult<Ref> {
         let about =
             Description { media_type: media_type.to_owned(), records, ..Description::default() };
-        let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, Body::File(path), about).await
+        let body = Body::File(path);
+        let inner = enter::io_of(py, enter::size(&body), async {
+            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
         Ok(self.made(inner))
     }
@@ -175,11 +175,26 @@ impl Store {
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
         let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?;
-        let (bytes, data) = (data.len() as u64, data.into());
-        let inner = enter::io_of(py, bytes, async {
-            store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
+        let body = Body::from(data);
+        let inner = enter::io_of(py, enter::size(&body), async {
+            store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
         Ok(self.made(inner))
+    }
+
+    /// Store many values at the same time, replacing what was there.
+    ///
+    /// Args:
+    ///     values: key to value; each is what `put` takes.
+    ///
+    /// Returns:
+    ///     The references, in the order of the mapping.
+    ///
+    /// Raises:
+    ///     What `put` raises, of the first that fails; others may have been stored.
+    fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyDict>) -> PyResult<Vec<Ref>> {
+        let made = transfer::put_many(py, &self.inner, values)?;
+        Ok(made.into_iter().map(|inner| self.made(inner)).collect())
     }
 
     /// Return the reference of a finished, intact output, or None.
