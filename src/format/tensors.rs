@@ -237,7 +237,9 @@ mod tests {
                 // Of arrays without elements several start at one place.
                 entries.sort_by(|a, b| a.name.cmp(&b.name));
                 let first = entries.iter().map(|entry| entry.range.start).min().unwrap_or(0);
-                entries.iter_mut().for_each(|e| e.range = e.range.start - first..e.range.end - first);
+                for entry in entries {
+                    entry.range = entry.range.start - first..entry.range.end - first;
+                }
             }
             prop_assert_eq!(&read, &crates);
             let (read, _) = header(&data).unwrap();

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -130,6 +131,24 @@ pub(super) fn get_many<'py>(
         Read::Key(_, data) => PyBytes::new(py, &data),
     });
     Ok(objects.collect())
+}
+
+/// A URL of an object, of its version where the source says one.
+pub(super) fn presign(
+    py: Python<'_>,
+    store: &Arc<dyn Store>,
+    source: Source,
+    expires_s: u64,
+) -> PyResult<String> {
+    enter::io(py, async {
+        let (key, version) = match source {
+            Source::Ref(reference) => {
+                (Key::in_store(&reference.uri, store.url())?, reference.version)
+            }
+            Source::Key(key) => (Key::parse(&key)?, None),
+        };
+        store.presign(&key, version.as_deref(), Duration::from_secs(expires_s)).await
+    })
 }
 
 enum Read {
