@@ -55,6 +55,19 @@ class TestExports:
         with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
             legato.nothing  # noqa: B018 - the access is what is tested
 
+    @pytest.mark.parametrize("first", ["legato.step", "legato.pipeline", "legato.stages.inference"])
+    def test_functions_win_over_modules_of_their_names(self, first: str) -> None:
+        code = (
+            f"import {first}, legato, sys\n"
+            "assert 'legato.step' in sys.modules or 'legato.pipeline' in sys.modules\n"
+            "assert callable(legato.step) and callable(legato.pipeline)\n"
+            "from legato import pipeline, step\n"
+            "assert callable(step) and callable(pipeline)\n"
+            "from legato.step import step as again\n"
+            "assert again is step is legato.step"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
     def test_every_export_is_documented_and_says_where_it_lives(self) -> None:
         for name in legato.__all__:
             value = getattr(legato, name)

@@ -7,7 +7,8 @@ passes between states.
 """
 
 import importlib
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType as _Module
 
 from legato._native import (
     Engine,
@@ -23,13 +24,14 @@ from legato._native import (
     set_num_threads,
 )
 from legato._native import on_unbound as _on_unbound
-from legato.pipeline import pipeline
-from legato.settings import Settings
-from legato.step import Task, step
 
+TYPE_CHECKING = False  # typing's own costs as much to import as all that is here
 if TYPE_CHECKING:
     from legato.local import Run, run
+    from legato.pipeline import pipeline
     from legato.results import Results
+    from legato.settings import Settings
+    from legato.step import Task, step
     from legato.workflow import Workflow
 
 __all__ = ["Engine", "ModelFiles", "Ref", "Results", "Run", "Settings", "Store", "Task"]
@@ -47,8 +49,17 @@ __all__ += [
     "step",
 ]
 
-_LATER = {"Results": "results", "Run": "local", "Workflow": "workflow", "run": "local"}
-"""What a Lambda handler does without: imported on first use, so that it starts sooner."""
+_LATER = {"Results": "results", "Run": "local", "Settings": "settings", "Task": "step"}
+_LATER |= {"Workflow": "workflow", "pipeline": "pipeline", "run": "local", "step": "step"}
+"""Imported on first use: to read an object takes a twentieth of the time that these take."""
+
+
+class _Package(_Module):
+    """Keeps the functions ``pipeline`` and ``step`` from modules of these names."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _LATER and isinstance(value, _Module)):
+            super().__setattr__(name, value)
 
 
 # A reference that is bound to no store finds one by the settings.
@@ -60,3 +71,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'legato' has no attribute {name!r}")
     globals()[name] = value = getattr(importlib.import_module(f"legato.{_LATER[name]}"), name)
     return value
+
+
+sys.modules[__name__].__class__ = _Package

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::errors::to_python;
 use crate::error::{Error, Result};
 use crate::runtime;
+use crate::store::Body;
 
 /// How long a signal may wait for us.
 const POLL: Duration = Duration::from_millis(50);
@@ -114,6 +115,11 @@ pub(super) fn io_of<T: Send>(
     future: impl Future<Output = Result<T>> + Send,
 ) -> PyResult<T> {
     wait(py, if bytes > LARGE { runtime::io_large } else { runtime::io }, future)
+}
+
+/// Bytes of a body, as far as they can be told before the call.
+pub(super) fn size(body: &Body) -> u64 {
+    body.bytes().unwrap_or(0)
 }
 
 /// The only place that blocks on a future.

@@ -61,7 +61,7 @@ pub(super) fn load<'py>(
 }
 
 fn read(py: Python<'_>, store: &Arc<dyn Store>, reference: &Ref) -> PyResult<Bytes> {
-    enter::io(py, store::read(store.as_ref(), reference))
+    enter::io_of(py, reference.bytes, store::read(store.as_ref(), reference))
 }
 
 fn bytes<'py>(
@@ -80,7 +80,8 @@ pub(super) fn filled<'py>(
 ) -> PyResult<Filled<'py>> {
     let length = enter::brief(py, || store::bounded(&reference.uri, reference.bytes))?;
     let mut buffer = Buffer::new(py, length)?;
-    enter::io(py, store::read_into(store.as_ref(), reference, buffer.place()))?;
+    let read = store::read_into(store.as_ref(), reference, buffer.place());
+    enter::io_of(py, reference.bytes, read)?;
     // SAFETY: a read succeeds only when it has filled the whole buffer.
     unsafe { buffer.filled() }
 }

@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
 use super::arguments::{Count, Text};
 use super::chunks::Chunks;
@@ -129,7 +129,7 @@ impl Store {
         let Stored { pieces, about } =
             values::form(value, Said { media_type, records, dtype, shape })?;
         let (body, folder, end) = (Body::Memory(pieces), self.values(), format::suffix(&about));
-        let inner = enter::io(py, async {
+        let inner = enter::io_of(py, enter::size(&body), async {
             let store = self.inner.as_ref();
             match key {
                 Some(key) => store::put(store, &key, body, about).await,
@@ -151,8 +151,9 @@ impl Store {
     ) -> PyResult<Ref> {
         let about =
             Description { media_type: media_type.to_owned(), records, ..Description::default() };
-        let inner = enter::io(py, async {
-            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, Body::File(path), about).await
+        let body = Body::File(path);
+        let inner = enter::io_of(py, enter::size(&body), async {
+            store::put(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
         Ok(self.made(inner))
     }
@@ -173,11 +174,27 @@ impl Store {
         shape: Option<Vec<u64>>,
     ) -> PyResult<Ref> {
         let about = Description { media_type: media_type.to_owned(), records, dtype, shape };
-        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?.into();
-        let inner = enter::io(py, async {
-            store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, data, about).await
+        let data = values::raw(data)?.ok_or_else(|| input(py, "commit() takes bytes"))?;
+        let body = Body::from(data);
+        let inner = enter::io_of(py, enter::size(&body), async {
+            store::commit(self.inner.as_ref(), &Key::parse(&key.0)?, body, about).await
         })?;
         Ok(self.made(inner))
+    }
+
+    /// Store many values at the same time, replacing what was there.
+    ///
+    /// Args:
+    ///     values: key to value; each is what `put` takes.
+    ///
+    /// Returns:
+    ///     The references, in the order of the mapping.
+    ///
+    /// Raises:
+    ///     What `put` raises, of the first that fails; others may have been stored.
+    fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyDict>) -> PyResult<Vec<Ref>> {
+        let made = transfer::put_many(py, &self.inner, values)?;
+        Ok(made.into_iter().map(|inner| self.made(inner)).collect())
     }
 
     /// Return the reference of a finished, intact output, or None.
@@ -245,17 +262,8 @@ impl Store {
         source: &Bound<'_, PyAny>,
         expires_s: u64,
     ) -> PyResult<String> {
-        let source = Source::of(source)?;
-        enter::io(py, async {
-            let (key, version) = match source {
-                Source::Ref(reference) => {
-                    (Key::in_store(&reference.uri, self.inner.url())?, reference.version)
-                }
-                Source::Key(key) => (Key::parse(&key)?, None),
-            };
-            let expires = Duration::from_secs(expires_s);
-            self.inner.presign(&key, version.as_deref(), expires).await
-        })
+        let expires = Duration::from_secs(expires_s);
+        transfer::presign(py, &self.inner, Source::of(source)?, expires)
     }
 
     /// Iterate over the bytes of an object in verified chunks of at most 8 MiB.
@@ -289,9 +297,7 @@ impl Store {
     #[pyo3(signature = (prefix = ""))]
     fn entries(&self, py: Python<'_>, prefix: &str) -> PyResult<Vec<(String, u64, f64)>> {
         let found = enter::io(py, self.inner.list(prefix))?;
-        let seconds =
-            |at: SystemTime| at.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64());
-        Ok(found.into_iter().map(|o| (o.key, o.bytes, seconds(o.modified))).collect())
+        Ok(found.into_iter().map(transfer::entry).collect())
     }
 
     /// Remove what writers that died have left of objects that they never completed.

@@ -2,20 +2,23 @@
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
+use super::arguments::Text;
 use super::enter;
 use super::errors::{input, to_python};
 use super::reference::Ref;
+use super::values::{self, Said, Stored};
 use crate::error::Result;
 use crate::process::expect_writes;
-use crate::store::{self, Key, Store};
+use crate::store::{self, Body, Key, Listed, Store};
 
 /// Requests of one call on the way at the same time: small objects wait for the server, not for us.
 pub(super) const AT_ONCE: usize = 32;
@@ -28,11 +31,19 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Bytes that it is known to have.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Ref(reference) => reference.bytes,
+            Self::Key(_) => 0,
+        }
+    }
+
     pub(super) fn of(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(reference) = value.cast::<Ref>() {
             return Ok(Self::Ref(reference.get().inner.clone()));
         }
-        match value.extract::<super::arguments::Text>() {
+        match value.extract::<Text>() {
             Ok(key) => Ok(Self::Key(key.0)),
             Err(_) => Err(input(value.py(), "give a Ref or a key")),
         }
@@ -98,6 +109,7 @@ pub(super) fn get_many<'py>(
     store: &Arc<dyn Store>,
     sources: Vec<Source>,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let bytes = sources.iter().map(Source::bytes).sum();
     let mut reads = Vec::with_capacity(sources.len());
     for source in sources {
         reads.push(match source {
@@ -113,7 +125,7 @@ pub(super) fn get_many<'py>(
             reads.iter_mut().map(|read| Box::pin(read.run(store.as_ref())) as BoxFuture<'_, _>);
         at_once(calls).await.map(drop)
     };
-    enter::io(py, read)?;
+    enter::io_of(py, bytes, read)?;
     let objects = reads.into_iter().map(|read| match read {
         Read::Blank(_, blank) => blank.object.into_bound(py),
         Read::Key(_, data) => PyBytes::new(py, &data),
@@ -138,6 +150,50 @@ impl Read {
             }
         }
     }
+}
+
+/// A URL of an object that expires; of a reference, that of its version.
+pub(super) fn presign(
+    py: Python<'_>,
+    store: &Arc<dyn Store>,
+    source: Source,
+    expires: Duration,
+) -> PyResult<String> {
+    enter::io(py, async {
+        let (key, version) = match source {
+            Source::Ref(found) => (Key::in_store(&found.uri, store.url())?, found.version),
+            Source::Key(key) => (Key::parse(&key)?, None),
+        };
+        store.presign(&key, version.as_deref(), expires).await
+    })
+}
+
+/// Key, size in bytes, and seconds since 1970.
+pub(super) fn entry(object: Listed) -> (String, u64, f64) {
+    let age = object.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    (object.key, object.bytes, age.as_secs_f64())
+}
+
+/// Stores values under their keys, some at the same time.
+pub(super) fn put_many(
+    py: Python<'_>,
+    store: &Arc<dyn Store>,
+    values: &Bound<'_, PyDict>,
+) -> PyResult<Vec<crate::reference::Ref>> {
+    let mut waiting = Vec::with_capacity(values.len());
+    for (key, value) in values {
+        let key = key.extract::<Text>().map_err(|_| input(py, "a key must be a text"))?;
+        let key = Key::parse(&key.0).map_err(|e| to_python(py, e))?;
+        let Stored { pieces, about } = values::form(&value, Said::default())?;
+        waiting.push((key, pieces, about));
+    }
+    let bytes = waiting.iter().flat_map(|(_, pieces, _)| pieces).map(Bytes::len).sum::<usize>();
+    let calls = waiting.into_iter().map(|(key, pieces, about)| {
+        let store = store.as_ref();
+        let put = async move { store::put(store, &key, Body::Memory(pieces), about).await };
+        Box::pin(put) as BoxFuture<'_, _>
+    });
+    enter::io_of(py, bytes as u64, at_once(calls))
 }
 
 /// Runs calls, some at the same time; what they give comes in their order.

@@ -22,6 +22,7 @@ pub(super) struct Stored {
 }
 
 /// What the caller says of a value; the rest its type says.
+#[derive(Default)]
 pub(super) struct Said {
     pub(super) media_type: Option<String>,
     pub(super) records: Option<u64>,

@@ -15,7 +15,7 @@ use aws_sigv4::http_request::{
     UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::HttpConnector as _;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
@@ -67,6 +67,16 @@ struct Signer {
     until: SystemTime,
 }
 
+/// What came of a request.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Success(HttpResponse),
+    /// A condition did not hold: `If-None-Match`, `If-Match`.
+    Precondition,
+    /// The SDK must be asked.
+    Other,
+}
+
 /// A request: the method, the key in the bucket, headers and the body.
 #[derive(Debug)]
 pub(super) struct Order<'a> {
@@ -78,29 +88,37 @@ pub(super) struct Order<'a> {
 }
 
 impl Direct {
-    /// The answer, if it is a success; otherwise the SDK must be asked.
-    pub(super) async fn send(
+    /// Sends a request, if that can be done without the SDK.
+    pub(super) async fn send(&self, clients: &Clients, bucket: &str, order: Order<'_>) -> Reply {
+        let now = SystemTime::now();
+        let Some(answer) = self.try_send(clients, bucket, order, now).await else {
+            return Reply::Other;
+        };
+        match answer.status().as_u16() {
+            200..300 => Reply::Success(answer),
+            412 => Reply::Precondition,
+            // What is not there, or not now, says nothing against the way.
+            404 | 409 | 416 => Reply::Other,
+            _ => {
+                if let Ok(mut state) = self.state.try_lock() {
+                    *state = State { paused_until: now.checked_add(PAUSE), ..State::default() };
+                }
+                Reply::Other
+            }
+        }
+    }
+
+    async fn try_send(
         &self,
         clients: &Clients,
         bucket: &str,
         order: Order<'_>,
+        now: SystemTime,
     ) -> Option<HttpResponse> {
         let connector = clients.connector()?;
-        let now = SystemTime::now();
         let (place, identity) = self.prepare(clients, bucket, now).await?;
         let request = signed(&place, &identity, order, now)?;
-        let answer = tokio::time::timeout(ANSWER, call(&connector, request)).await.ok()??;
-        if answer.status().is_success() {
-            return Some(answer);
-        }
-        let status = answer.status().as_u16();
-        // A condition that does not hold says nothing of the way.
-        if !matches!(status, 404 | 409 | 412 | 416)
-            && let Ok(mut state) = self.state.try_lock()
-        {
-            *state = State { paused_until: now.checked_add(PAUSE), ..State::default() };
-        }
-        None
+        tokio::time::timeout(ANSWER, connector.call(request)).await.ok()?.ok()
     }
 
     async fn prepare(
@@ -200,10 +218,6 @@ fn signed(
     }
     all.try_insert("user-agent", AGENT).ok()?;
     Some(request)
-}
-
-async fn call(connector: &SharedHttpConnector, request: HttpRequest) -> Option<HttpResponse> {
-    connector.call(request).await.ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::super::contract::Store as _;
 use super::super::key::{Key, REF_SUFFIX};
 use super::super::read::Memory;
 use super::super::window::Window;
-use super::direct::Order;
+use super::direct::{Order, Reply};
 use super::failure::{Failure, Kind};
 use super::store::{S3Store, crc_of_base64};
 use crate::aws::Clients;
@@ -260,8 +260,10 @@ impl Request<'_> {
         headers.extend(self.store.common_headers());
         let query = self.version.as_deref().map(|version| ("versionId", version));
         let order = Order { method: "GET", key: &self.key, query, headers, body: Bytes::new() };
-        let answer = self.store.direct.send(self.clients, &self.store.bucket, order).await?;
-        Some(answer.into())
+        match self.store.direct.send(self.clients, &self.store.bucket, order).await {
+            Reply::Success(answer) => Some(answer.into()),
+            Reply::Precondition | Reply::Other => None,
+        }
     }
 
     async fn ask(&self, range: Option<String>) -> Result<Answer, Failure> {

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt as _};
 
 use super::super::contract::{Body, Condition, Put, Stored};
 use super::super::key::Key;
-use super::direct::Order;
+use super::direct::{Order, Reply};
 use super::failure::{Failure, Kind};
 use super::multipart::{LARGEST_PARTS, Part, S3Upload};
 use super::pieces::{SIGNED, crc, cut, joined, stream};
@@ -72,8 +72,8 @@ impl S3Store {
         let clients = self.clients().await?;
         let crc = crc(&pieces);
         let length = pieces.iter().map(Bytes::len).sum::<usize>();
-        if let Some(stored) = self.put_directly(&clients, key, &pieces, crc, condition).await {
-            return Ok(Put::Written(stored));
+        if let Some(put) = self.put_directly(&clients, key, &pieces, crc, condition).await {
+            return Ok(put);
         }
         let kms = self.options.kms_key.clone();
         for conflicts in 0.. {
@@ -122,7 +122,7 @@ impl S3Store {
         pieces: &[Bytes],
         crc: u64,
         condition: Condition,
-    ) -> Option<Stored> {
+    ) -> Option<Put> {
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         if bytes > SIGNED || self.options.kms_key.is_some() {
             return None;
@@ -136,10 +136,14 @@ impl S3Store {
         headers.extend(self.common_headers());
         let body = joined(pieces.to_vec());
         let order = Order { method: "PUT", key, query: None, headers, body };
-        let answer = self.direct.send(clients, &self.bucket, order).await?;
+        let answer = match self.direct.send(clients, &self.bucket, order).await {
+            Reply::Success(answer) => answer,
+            Reply::Precondition if condition == Condition::Absent => return Some(Put::Exists),
+            Reply::Precondition | Reply::Other => return None,
+        };
         let header = |name: &str| answer.headers().get(name);
         let version = version(header("x-amz-version-id"), header("etag"));
-        Some(Stored { version, crc64nvme: Some(crc) })
+        Some(Put::Written(Stored { version, crc64nvme: Some(crc) }))
     }
 }
 
