@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
@@ -126,7 +126,7 @@ pub async fn clients(environment: Environment, addressing: Addressing) -> Result
         let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(made.entry((environment, addressing, Handle::current().id())).or_default())
     };
-    let new = || async { Box::pin(Clients::make(addressing)).await.map(Arc::new) };
+    let new = || async { Box::pin(Clients::make(environment, addressing)).await.map(Arc::new) };
     cell.get_or_try_init(new).await.cloned()
 }
 
@@ -136,7 +136,7 @@ pub fn forget() {
 }
 
 impl Clients {
-    async fn make(addressing: Addressing) -> Result<Self> {
+    async fn make(environment: Environment, addressing: Addressing) -> Result<Self> {
         let pooled = ByScheme::new(true)?;
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(SharedHttpClient::new(pooled.clone()))
@@ -158,6 +158,8 @@ impl Clients {
         let client = |attempt: Duration, http: Option<SharedHttpClient>| {
             let mut builder = aws_sdk_s3::config::Builder::from(&config)
                 .retry_config(retries(&config))
+                // A quota of retries of its own: one endpoint that fails must not leave the others without.
+                .retry_partition(RetryPartition::new(format!("legato-{environment:x}")))
                 .timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(CONNECT)

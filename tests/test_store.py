@@ -65,8 +65,10 @@ class TestCalls:
         data[9 * MIB] = 1
         store.put(bytes(data), "k")
         chunks = store.chunks(ref)
-        assert len(next(chunks)) == 8 * MIB
-        with pytest.raises(CorruptObjectError, match="crc64nvme"):
+        # S3 says at once that it is another object.
+        if not store.url.startswith("s3:"):
+            assert len(next(chunks)) == 8 * MIB
+        with pytest.raises(CorruptObjectError, match=r"crc64nvme|version"):
             next(chunks)
         # One that is left out must not go unseen.
         assert list(chunks) == []
@@ -77,7 +79,10 @@ class TestCalls:
             with pytest.raises(ObjectNotFoundError, match=source):
                 store.get(source)
         store.put(b"Data", "k")
-        with pytest.raises(CorruptObjectError, match=r"crc64nvme [0-9a-f]{16}, the reference says"):
+        with pytest.raises(
+            CorruptObjectError,
+            match=r"(crc64nvme [0-9a-f]{16}|version another), the reference says",
+        ):
             store.get(ref)
         store.delete("k")
         with pytest.raises(ObjectNotFoundError):
@@ -165,7 +170,7 @@ for i in range(50):
             time.sleep(0.01)
         assert found == (child, 0)
         assert store.get(ref) == b"data"
-        assert store.exists("c") == store.url.startswith("file:")
+        assert store.exists("c") != store.url.startswith("memory:")
 
 
 @pytest.fixture

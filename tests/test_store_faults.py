@@ -163,7 +163,7 @@ class TestReads:
         # Without S3's CRC, what comes damaged in the same way each time is what is stored.
         if kind != "corrupt_stripped":
             proxy.plan.add(kind, method="GET", path="k.ref", at=0.4, times=None)
-            with pytest.raises(StoreUnavailableError, match="came with crc64nvme"):
+            with pytest.raises(StoreUnavailableError):
                 s3store.find("k")
         proxy.forget()
         assert s3store.find("k") == ref
@@ -231,7 +231,7 @@ class TestReads:
         for method, calls in {
             "GET": (lambda: hasty.get(ref), lambda: hasty.get("k"), lambda: hasty.list("k")),
             "HEAD": (lambda: hasty.exists("k"),),
-            "DELETE": (lambda: hasty.delete("k"),),
+            "DELETE": (lambda: hasty.delete("none"),),
         }.items():
             proxy.forget()
             rule = proxy.plan.add(kind, method=method, at=at, times=None)
