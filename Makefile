@@ -28,7 +28,7 @@ dev: $(VENV)/.dev ## Set up for development: tools, the installed wheel, the dem
 
 .PHONY: test
 test: dev ## Run all tests, of Rust and of Python
-	cargo test --release --quiet
+	$(BIN)/python -m tests.servers cargo test --release --quiet
 	$(BIN)/python -m bench._materials --registry PyPI
 	$(BIN)/python -m pytest
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use legato::store::{self, Body, Condition, Head, Key, Listed, Put, REF_SUFFIX, Upload, Window};
 use legato::{Error, Ref, Store};
 
-use crate::stores::{Fresh, about, body, key, keys, local, memory, on_each, run, write};
+use crate::stores::{Fresh, about, body, each, key, keys, local, memory, on_each, run, write};
 
 async fn commit(store: &dyn Store, at: &str, data: &'static str) -> Ref {
     store::commit(store, &key(at), Bytes::from_static(data.as_bytes()).into(), about())
@@ -153,7 +153,7 @@ fn race(store: &Arc<dyn Store>) -> Vec<Result<Ref, Error>> {
 #[test]
 fn of_concurrent_commits_one_wins() {
     for _ in 0..8 {
-        for fresh in [memory(), local()] {
+        for fresh in each() {
             let store = &fresh.store;
             let refs: Vec<Ref> = race(store).into_iter().map(Result::unwrap).collect();
             assert!(refs.iter().all(|reference| *reference == refs[0]), "{refs:?}");
@@ -167,7 +167,7 @@ fn of_concurrent_commits_one_wins() {
 
 #[test]
 fn readers_never_see_a_part_of_a_write() {
-    for fresh in [memory(), local()] {
+    for fresh in each() {
         let reader = Arc::clone(&fresh.store);
         run(write(fresh.store.as_ref(), "k", &vec![0; 100_000]));
         let watch = std::thread::spawn(move || {
@@ -192,7 +192,7 @@ fn the_suffix_of_a_ref_is_part_of_the_format() {
 #[test]
 fn concurrent_repairs_never_adopt_the_damage() {
     for _ in 0..20 {
-        for fresh in [memory(), local()] {
+        for fresh in each() {
             let store = &fresh.store;
             run(commit(store.as_ref(), "k", "first"));
             run(write(store.as_ref(), "k", b"damaged"));
@@ -290,7 +290,7 @@ impl Store for Dying {
 fn a_writer_may_die_at_any_moment() {
     for (damaged, most) in [(None, 2), (Some("k"), 4), (Some("k.ref"), 4)] {
         for (dies_at, after) in (0..most).flat_map(|n| [(n, false), (n, true)]) {
-            for fresh in [memory(), local()] {
+            for fresh in each() {
                 let store = Arc::clone(&fresh.store);
                 if let Some(at) = damaged {
                     run(commit(store.as_ref(), "k", "first"));
