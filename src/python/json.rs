@@ -35,15 +35,25 @@ pub(super) fn dump(value: &Bound<'_, PyAny>) -> PyResult<String> {
     })
 }
 
-/// The value of JSON text; None where it is not JSON, or is nested too deeply.
-pub(super) fn load<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Ok(text) = std::str::from_utf8(data) else { return Ok(None) };
-    match py.import("json")?.call_method1("loads", (text,)) {
-        Err(e)
-            if e.is_instance_of::<PyValueError>(py) || e.is_instance_of::<PyRecursionError>(py) =>
-        {
-            Ok(None)
+/// Reads JSON text.
+pub(super) struct Decoder<'py>(Bound<'py, PyAny>);
+
+impl<'py> Decoder<'py> {
+    pub(super) fn new(py: Python<'py>) -> PyResult<Self> {
+        Ok(Self(py.import("json")?.call_method0("JSONDecoder")?.getattr("decode")?))
+    }
+
+    /// The value; None where the text is no JSON, or is nested too deeply.
+    pub(super) fn decode(&self, text: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.0.py();
+        match self.0.call1((text,)) {
+            Err(e)
+                if e.is_instance_of::<PyValueError>(py)
+                    || e.is_instance_of::<PyRecursionError>(py) =>
+            {
+                Ok(None)
+            }
+            value => value.map(Some),
         }
-        value => value.map(Some),
     }
 }
