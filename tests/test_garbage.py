@@ -55,7 +55,7 @@ def test_the_young_stay(workflow: Workflow, store: Store) -> None:
 
 
 def test_what_is_not_ours_stays(store: Store) -> None:
-    for key in ("mine", "mine/data.bin", "values/" + "a" * 64, "inference/mine/x"):
+    for key in ("mine", "my/data.bin", "values/" + "a" * 64, "inference/mine/x"):
         store.put(b"x", key)
     store.put(b"x", "inference/" + "a" * 64 + "/x")
     assert keys(garbage.find(store, now=time.time() + LATER)) == ["inference/" + "a" * 64 + "/x"]
