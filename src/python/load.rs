@@ -39,7 +39,8 @@ pub(super) fn load<'py>(
         }
         Form::Json | Form::Value => {
             let data = read(py, store, reference)?;
-            json::load(py, &data)?.ok_or_else(|| mistyped(py, reference))
+            let text = std::str::from_utf8(&data).map_err(|_| mistyped(py, reference))?;
+            json::Decoder::new(py)?.decode(text)?.ok_or_else(|| mistyped(py, reference))
         }
         Form::Jsonl | Form::JsonlZstd => records(py, store, reference, form).map(Bound::into_any),
         Form::Array => {
@@ -110,10 +111,10 @@ fn records<'py>(
     if form == Form::JsonlZstd {
         data = enter::quick(py, || format::inflate(&data, MOST_INFLATED))?.into();
     }
-    let records = PyList::empty(py);
+    let (records, decoder) = (PyList::empty(py), json::Decoder::new(py)?);
     for line in format::lines(&data) {
         let line = line.map_err(|_| mistyped(py, reference))?;
-        let record = json::load(py, line.as_bytes())?;
+        let record = decoder.decode(line)?;
         records.append(record.ok_or_else(|| mistyped(py, reference))?)?;
     }
     Ok(records)

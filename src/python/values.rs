@@ -218,17 +218,18 @@ fn table_form(table: &Bound<'_, PyAny>) -> PyResult<Stored> {
 
 fn json_form(value: &Bound<'_, PyAny>, objects: bool, asked: Option<Form>) -> PyResult<Stored> {
     let py = value.py();
+    let encoder = json::Encoder::new(py)?;
     let form = asked.unwrap_or(if objects { Form::Jsonl } else { Form::Json });
     if !matches!(form, Form::Jsonl | Form::JsonlZstd) {
         let form = if form == Form::Value { Form::Value } else { Form::Json };
-        return Ok(made(vec![json::dump(value)?.into()], form, None));
+        return Ok(made(vec![encoder.encode(value)?.into()], form, None));
     }
     if !value.is_instance_of::<PyList>() && !value.is_instance_of::<PyTuple>() {
         return Err(input(py, "only a list can be stored as JSON lines"));
     }
     let (mut data, mut records) = (Vec::new(), 0);
     for record in value.try_iter()? {
-        data.extend_from_slice(json::dump(&record?)?.as_bytes());
+        data.extend_from_slice(encoder.encode(&record?)?.as_bytes());
         data.push(b'\n');
         records += 1;
     }
