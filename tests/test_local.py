@@ -68,6 +68,10 @@ def write(folder: Path, name: str, texts: list[str] | None = None) -> Path:
         path.write_text(
             "".join(("," if path.suffix == ".csv" else "\t").join(r) + "\n" for r in cells)
         )
+    elif path.suffix == ".zst":
+        records = [{"id": i, "text": t} for i, t in rows]
+        ref = legato.Store.open("memory://zst").put(records, media_type="application/jsonl+zstd")
+        path.write_bytes(legato.Store.open("memory://zst").get(ref))
     elif path.suffix == ".txt":
         path.write_text("\n".join(texts))
     else:
@@ -82,7 +86,9 @@ def objects(store: legato.Store) -> dict[str, bytes]:
 # Inputs
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.csv", "a.tsv", "a.TXT", "a.parquet"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.ndjson", "a.csv", "a.tsv", "a.TXT", "a.parquet", "a.jsonl.zst"]
+)
 def test_every_kind_of_input_gives_the_models_vectors(
     name: str, make: Any, url: str, tmp_path: Path, expected: Any
 ) -> None:

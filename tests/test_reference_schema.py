@@ -60,7 +60,7 @@ def test_a_missing_field_is_refused(field: str) -> None:
     "change",
     [
         {"legato_ref": 2}, {"legato_ref": "1"}, {"extra": 1}, {"uri": "a"}, {"uri": "s3://b/\n"},
-        {"bytes": -1}, {"bytes": 1.5}, {"bytes": 2**64}, {"sha256": "AB" * 32}, {"sha256": "ab"},
+        {"bytes": -1}, {"bytes": 1.5}, {"bytes": 2**64}, {"sha256": "AB" * 32}, {"sha256": "ab"}, {"sha256": "ab" * 32 + "\n"},
         {"crc64nvme": "x" * 16}, {"chunk_bytes": 0}, {"chunk_bytes": 2**40}, {"chunks": ["0" * 16]},
         {"chunks": ["0" * 16] * 17}, {"chunks": ["0"] * 2}, {"shape": [-1]}, {"shape": {}},
         {"records": -1}, {"media_type": 1}, {"dtype": []}, {"version": 1},

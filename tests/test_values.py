@@ -197,6 +197,16 @@ class TestRefusals:
         assert "hunter2" not in str(caught.value)
         assert store.list() == []
 
+    def test_a_data_frame_would_lose_its_names(self, store: Store) -> None:
+        class Frame:
+            columns = ("a", "b")
+
+            def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+                return np.ones((2, 2))
+
+        with pytest.raises(InputError, match=r"pyarrow.Table"):
+            store.put(Frame())
+
     def test_a_reference_is_no_value(self, store: Store) -> None:
         with pytest.raises(InputError, match="a Ref cannot be stored"):
             store.put(store.put(b"x"))
@@ -234,6 +244,41 @@ class TestRefusals:
         for read in (ref.load, lambda: ref.slice(0, 1)):
             with pytest.raises(CorruptObjectError):
                 read()
+
+
+class TestInflate:
+    def packed(self, records: list[Any]) -> bytes:
+        return memory().get(memory().put(records, media_type=MEDIA["jsonl_zstd"]))
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.dictionaries(TEXTS, JSON), min_size=1, max_size=20), st.integers(1, 50))
+    def test_cut_anywhere(self, records: list[Any], cut: int) -> None:
+        packed = self.packed(records)
+        chunks = [packed[at : at + cut] for at in range(0, len(packed), cut)]
+        plain = b"".join(native.inflate(chunks))
+        assert [json.loads(line) for line in plain.split(b"\n")[:-1]] == records
+        with pytest.raises(InputError, match="it is cut"):
+            list(native.inflate([packed[:-1]]))
+
+    def test_a_bomb_comes_in_pieces(self) -> None:
+        packed = self.packed([{"a": "x" * (64 * MIB)}])
+        assert len(packed) < MIB
+        assert max(map(len, native.inflate([packed]))) <= MIB
+
+    def test_what_is_none(self) -> None:
+        assert list(native.inflate([])) == []
+        for chunks in ([b"hunter2"], [b"\x28\xb5\x2f\xfd" + b"\xff" * 40]):
+            with pytest.raises(InputError, match="zstd") as caught:
+                list(native.inflate(chunks))
+            assert "hunter2" not in str(caught.value)
+
+        def failing() -> Any:
+            yield b""
+            msg = "the object is gone"
+            raise ConnectionError(msg)
+
+        with pytest.raises(ConnectionError, match="gone"):
+            list(native.inflate(failing()))
 
 
 class TestMemory:

@@ -11,7 +11,7 @@ from pathlib import Path
 from legato._events import JSONL
 from legato._native import Ref, Store
 from legato.errors import InputError, WorkflowError
-from legato.stages._readers import kind_of
+from legato.stages._readers import ending_of, kind_of
 from legato.workflow import Workflow
 
 
@@ -66,7 +66,7 @@ def _store_file(store: Store, path: Path) -> Ref:
     except OSError as error:
         msg = f"input {path} cannot be read ({error.strerror}); check the path"
         raise InputError(msg) from None
-    key = f"inputs/{digest.hexdigest()}/data{path.suffix.lower()}"
+    key = f"inputs/{digest.hexdigest()}/data{ending_of(path.name)}"
     ref = store.put_file(path, key)
     if ref.sha256 != digest.hexdigest():
         # What is stored is not what its key says.

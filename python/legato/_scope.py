@@ -46,9 +46,10 @@ class Scope:
         allowed: Sequence[Store] = (),
     ) -> Scope:
         """Return what a state may touch of its store, and of other stores that are allowed."""
-        names = {"reads": list(reads), "writes": list(writes)}
-        own = store.scoped(stage, **names)
-        others = tuple(other.scoped(stage, **names, area="inputs") for other in allowed)
+        own = store.scoped(stage, reads=reads, writes=writes)
+        others = tuple(
+            other.scoped(stage, reads=reads, writes=writes, area="inputs") for other in allowed
+        )
         return cls(own, stage, tuple(reads), tuple(writes), others)
 
     def bind(self, ref: Ref) -> Ref:

@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 
+use bytes::{Buf as _, Bytes};
+use zstd::stream::raw::{self, InBuffer, Operation as _, OutBuffer};
 use zstd::stream::read::Decoder;
 
 use crate::error::{Error, Result};
@@ -34,12 +36,12 @@ pub fn deflate(data: &[u8]) -> Result<Vec<u8>> {
 
 /// Decompresses zstd, at most `limit` bytes: a few bytes can claim any number of them.
 pub fn inflate(data: &[u8], limit: usize) -> Result<Vec<u8>> {
-    let bad = |e| Error::input(format!("a zstd object cannot be read ({e}); write it again"));
-    let mut decoder = Decoder::with_buffer(data).map_err(bad)?;
+    let mut decoder = Decoder::with_buffer(data).map_err(|e| unreadable(&e))?;
     let mut all = Vec::new();
     loop {
         // Memory grows with what really comes, never with what a frame claims.
-        let read = (&mut decoder).take(PIECE as u64).read_to_end(&mut all).map_err(bad)?;
+        let read =
+            (&mut decoder).take(PIECE as u64).read_to_end(&mut all).map_err(|e| unreadable(&e))?;
         if all.len() > limit {
             return Err(Error::input(format!(
                 "a zstd object has more than {limit} bytes; split it"
@@ -49,6 +51,62 @@ pub fn inflate(data: &[u8], limit: usize) -> Result<Vec<u8>> {
             return Ok(all);
         }
     }
+}
+
+/// Decompresses zstd piece by piece, in memory that does not grow with what a frame claims.
+pub struct Inflater {
+    decoder: raw::Decoder<'static>,
+    /// What has come and was not used yet.
+    input: Bytes,
+    /// Whether what was used so far are whole frames.
+    whole: bool,
+}
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflater").field("whole", &self.whole).finish_non_exhaustive()
+    }
+}
+
+impl Inflater {
+    pub fn new() -> Result<Self> {
+        let decoder = raw::Decoder::new().map_err(|e| unreadable(&e))?;
+        Ok(Self { decoder, input: Bytes::new(), whole: true })
+    }
+
+    /// Takes the next bytes, once [`Inflater::piece`] has given all of the ones before.
+    pub fn push(&mut self, data: Bytes) {
+        self.input = data;
+    }
+
+    /// The next bytes, at most 1 MiB, or none before more has come.
+    pub fn piece(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let mut input = InBuffer::around(&self.input[..]);
+            let mut output = OutBuffer::around(&mut piece);
+            let rest = self.decoder.run(&mut input, &mut output).map_err(|e| unreadable(&e))?;
+            let (used, made) = (input.pos(), output.pos());
+            if used == 0 && made == 0 {
+                self.whole |= rest == 0;
+                return Ok(None);
+            }
+            self.whole = rest == 0;
+            self.input.advance(used);
+            if made > 0 {
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    /// Fails where the last frame has no end.
+    pub fn finish(&self) -> Result<()> {
+        if self.whole { Ok(()) } else { Err(unreadable(&"it is cut")) }
+    }
+}
+
+fn unreadable(e: &dyn std::fmt::Display) -> Error {
+    Error::input(format!("a zstd object cannot be read ({e}); write it again"))
 }
 
 #[cfg(test)]
@@ -77,6 +135,28 @@ mod tests {
             let packed = deflate(&data).unwrap();
             prop_assert_eq!(&inflate(&packed, data.len()).unwrap(), &data);
             prop_assert_eq!(deflate(&data).unwrap(), packed);
+        }
+
+        /// All at once is the reference.
+        #[test]
+        fn pieces_are_the_whole(data in prop::collection::vec(any::<u8>(), 0..900), copies in 1usize..4000, frames in 1usize..3, cut in 1usize..5000, lost in 0usize..9) {
+            let data = data.repeat(copies);
+            let packed = deflate(&data).unwrap().repeat(frames);
+            let packed = &packed[..packed.len() - lost.min(packed.len() - 1)];
+            let mut inflater = Inflater::new().unwrap();
+            let mut all = Vec::new();
+            for part in packed.chunks(cut) {
+                inflater.push(Bytes::copy_from_slice(part));
+                while let Some(piece) = inflater.piece().unwrap() {
+                    prop_assert!(piece.len() <= PIECE);
+                    all.extend(piece);
+                }
+            }
+            let whole = inflate(packed, usize::MAX);
+            prop_assert_eq!(inflater.finish().is_ok(), whole.is_ok());
+            if let Ok(whole) = whole {
+                prop_assert_eq!(all, whole);
+            }
         }
 
         #[test]

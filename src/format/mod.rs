@@ -8,7 +8,7 @@ mod parquet_write;
 mod tensors;
 mod tokens;
 
-pub use jsonl::{deflate, inflate, lines};
+pub use jsonl::{Inflater, deflate, inflate, lines};
 pub use media::{ARRAY_NAME, Form, suffix};
 pub use parquet_read::{Column, read_parquet};
 pub use parquet_rows::{Sparse, needs, read_rows};

@@ -224,15 +224,26 @@ mod tests {
     proptest! {
         /// The crate's own writer is the reference.
         #[test]
-        fn the_same_bytes_as_the_crate(tensors in tensors()) {
+        fn a_file_is_what_the_crate_writes(tensors in tensors()) {
             let views: Vec<(&str, Tensor)> =
                 tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
             let data = write_tensors(&views, None).unwrap();
             let crates = safetensors::serialize(views.iter().map(|(n, t)| (*n, t)), None).unwrap();
-            prop_assert_eq!(SafeTensors::read_metadata(&data).unwrap().0, SafeTensors::read_metadata(&crates).unwrap().0);
-            let (read, crates) = (header(&data).unwrap(), header(&crates).unwrap());
+            // The crate orders the members of a header otherwise, so only what follows it is the same bytes.
+            let start = |file: &[u8]| head_bytes(file, file.len()).unwrap();
+            prop_assert_eq!(&data[start(&data)..], &crates[start(&crates)..]);
+            let (mut read, mut crates) = (header(&data).unwrap().0, header(&crates).unwrap().0);
+            for entries in [&mut read, &mut crates] {
+                // Of arrays without elements several start at one place.
+                entries.sort_by(|a, b| a.name.cmp(&b.name));
+                let first = entries.iter().map(|entry| entry.range.start).min().unwrap_or(0);
+                for entry in entries {
+                    entry.range = entry.range.start - first..entry.range.end - first;
+                }
+            }
             prop_assert_eq!(&read, &crates);
-            for entry in read.0 {
+            let (read, _) = header(&data).unwrap();
+            for entry in read {
                 let tensor = &tensors.iter().find(|(name, _)| *name == entry.name).unwrap().1;
                 prop_assert_eq!(&data[entry.range], tensor.data.as_ref());
                 prop_assert_eq!(entry.shape, tensor.shape.clone());

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::errors::input;
+use crate::process::expect_writes;
 
 /// An array as safetensors has them: row-major, little-endian.
 pub(super) struct Array<'py> {
@@ -77,7 +78,7 @@ impl AsRef<[u8]> for Borrowed {
     }
 }
 
-/// New memory of numpy's, which asks for huge pages where they help, and which nobody else has seen yet.
+/// New memory of numpy's, which nobody else has seen yet.
 pub(super) struct Buffer<'py> {
     array: Bound<'py, PyArray1<u8>>,
     length: usize,
@@ -87,7 +88,9 @@ impl<'py> Buffer<'py> {
     /// Raises MemoryError where there is none.
     pub(super) fn new(py: Python<'py>, length: usize) -> PyResult<Self> {
         let array = py.import("numpy")?.call_method1("empty", (length, "u1"))?;
-        Ok(Self { array: array.cast_into::<PyArray1<u8>>()?, length })
+        let mut buffer = Self { array: array.cast_into::<PyArray1<u8>>()?, length };
+        expect_writes(buffer.place());
+        Ok(buffer)
     }
 
     pub(super) fn place(&mut self) -> &mut [MaybeUninit<u8>] {

@@ -17,6 +17,7 @@ mod errors;
 mod files;
 mod format;
 mod ids;
+mod inflate;
 mod json;
 mod load;
 mod memory;

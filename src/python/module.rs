@@ -14,6 +14,8 @@ mod _native {
     #[pymodule_export]
     use crate::python::format::{read_parquet, read_safetensors, write_parquet, write_safetensors};
     #[pymodule_export]
+    use crate::python::inflate::{Inflated, inflate};
+    #[pymodule_export]
     use crate::python::predict::TaskEngine;
     #[pymodule_export]
     use crate::python::reference::{Ref, on_unbound};

@@ -29,7 +29,7 @@ pub(super) fn slice<'py>(
         }
         Form::Tensors => tensor_rows(py, store, reference, &rows).map(Bound::into_any),
         Form::Parquet => {
-            let file = enter::io(py, sparse(store.as_ref(), reference, &rows))?;
+            let file = enter::io_of(py, reference.bytes, sparse(store.as_ref(), reference, &rows))?;
             let columns = enter::quick(py, || format::read_rows(file, &rows))?;
             super::format::columns_to_python(py, columns).map(Bound::into_any)
         }
@@ -151,7 +151,7 @@ fn read_piece<'py>(
     there.write_copy_of_slice(known);
     let first = chunks.start + known.len() as u64 / reference.chunk_bytes;
     let read = store::read_chunks_into(store.as_ref(), reference, crcs, first..chunks.end, rest);
-    enter::io(py, read)?;
+    enter::io_of(py, length as u64, read)?;
     // SAFETY: a read succeeds only when it has filled what it was given, and what precedes it was copied.
     Ok(Piece { start, data: unsafe { buffer.filled() }? })
 }

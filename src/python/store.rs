@@ -87,22 +87,20 @@ impl Store {
 
     /// Store a value, in the form that its type has.
     ///
-    /// bytes stay as they are; a str is UTF-8 text; a numpy array and a dict of arrays are safetensors; Tokens are
-    /// token files; a list of dicts is JSON lines; a pyarrow.Table is Parquet; anything else is JSON. The memory of
-    /// arrays and bytes is not copied: do not write into an array before the call has returned.
+    /// bytes stay as they are, a str is UTF-8, arrays and dicts of them are safetensors, a list of dicts is JSON
+    /// lines, a pyarrow.Table Parquet, and the rest JSON. The memory of arrays and bytes is not copied: an array must
+    /// stay as it is until the call returns.
     ///
     /// Args:
     ///     value: what to store.
-    ///     key: parts separated by slashes; no empty part, "." or "..". What was there is replaced. None takes
-    ///         "values/<sha256>" and a suffix, and stores the same bytes once.
-    ///     media_type: of bytes and text, what they are. Of other values, another form that they can have:
-    ///         "application/jsonl+zstd" compresses a list of records.
+    ///     key: parts separated by slashes. What was there is replaced. None takes "values/<sha256>" and a suffix,
+    ///         and stores the same bytes once.
+    ///     media_type: of bytes and text, what they are; of a list, "application/jsonl+zstd" compresses it.
     ///     records: number of records, where the value does not say.
-    ///     dtype: element type, for bytes that are an array.
-    ///     shape: shape, for bytes that are an array.
+    ///     dtype, shape: of bytes that are an array.
     ///
     /// Returns:
-    ///     A reference to the object, whose load() gives the value.
+    ///     A reference, whose load() gives the value.
     ///
     /// Raises:
     ///     InputError: the value has no such form.
@@ -110,9 +108,8 @@ impl Store {
     ///
     /// Example:
     ///     >>> store = legato.Store.open("memory://docs")
-    ///     >>> ref = store.put(numpy.zeros((2, 3), "float32"))
-    ///     >>> ref.media_type, ref.shape
-    ///     ('application/vnd.legato.array+safetensors', (2, 3))
+    ///     >>> store.put(numpy.zeros((2, 3), "float32")).shape
+    ///     (2, 3)
     #[pyo3(signature = (value, key = None, *, media_type = None, records = None, dtype = None, shape = None))]
     #[allow(clippy::too_many_arguments)] // keyword arguments of a Python method
     fn put(
@@ -350,9 +347,9 @@ impl Store {
     /// Return this store, seen through what a state has declared: anything else is refused.
     ///
     /// Args:
-    ///     stage: the state's name, for messages; values without a key go to the first of `writes`.
+    ///     stage: the state's name, for messages.
     ///     reads: first parts of keys that it reads.
-    ///     writes: first parts of keys that it writes, and reads.
+    ///     writes: those that it writes, and reads; values without a key go to the first.
     ///     area: what all keys count as, in a store that is not the state's own, where nothing is written.
     ///
     /// Raises:

@@ -119,6 +119,11 @@ fn natural<'py>(value: &Bound<'py, PyAny>) -> PyResult<Natural<'py>> {
         return Ok(Natural::Table);
     }
     if is_array(value)? {
+        if value.hasattr("columns")? {
+            // Its names would be lost.
+            let reason = "a data frame is stored as a pyarrow.Table; convert it first";
+            return Err(input(value.py(), reason));
+        }
         return Ok(Natural::Array);
     }
     if let Ok(named) = value.cast::<PyDict>() {

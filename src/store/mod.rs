@@ -7,6 +7,7 @@ mod local;
 mod memory;
 mod object;
 mod open;
+mod parts;
 mod read;
 mod s3;
 mod scoped;

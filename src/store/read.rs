@@ -3,17 +3,15 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
-
-use super::contract::{Parts, Store};
+use super::contract::Store;
 use super::deadline::within;
 use super::key::Key;
+use super::parts::Object;
 use super::window::Window;
 use crate::error::{Error, Result};
 use crate::process::{expect_writes, memory_bytes};
 use crate::reference::{Ref, combine, combine_lengths, crc_text};
+use bytes::Bytes;
 
 /// All bytes of an object, verified.
 pub async fn read(store: &dyn Store, reference: &Ref) -> Result<Bytes> {
@@ -183,132 +181,4 @@ fn too_large(uri: &str, bytes: u64) -> Error {
     Error::input(format!(
         "{bytes} bytes of {uri} are more than this machine's memory; read it by chunks or slices"
     ))
-}
-
-/// A part that was read: its CRC and its length.
-type Sum = (u64, u64);
-
-struct Object<'a> {
-    store: &'a dyn Store,
-    reference: &'a Ref,
-    key: Key,
-}
-
-impl Object<'_> {
-    fn known_chunks(&self) -> Option<Vec<String>> {
-        match self.reference.chunk_count() {
-            1 => Some(vec![self.reference.crc64nvme.clone()]),
-            _ if self.reference.chunks.is_empty() => None,
-            _ => Some(self.reference.chunks.clone()),
-        }
-    }
-
-    /// Reads chunks in parts, several at once; returns the sum of each chunk.
-    async fn read(&self, range: Range<u64>, buffer: &mut [MaybeUninit<u8>]) -> Result<Vec<Sum>> {
-        let Parts { least_bytes, at_once } = self.store.parts();
-        let (mut rest, mut parts) = (buffer, Vec::new());
-        let total = rest.len() as u64;
-        // A part lies within a chunk, so that the CRCs of parts make those of chunks.
-        let most = total.div_ceil(at_once as u64).max(least_bytes).max(1);
-        for index in range {
-            let Range { mut start, end } = self.reference.chunk_range(index);
-            let pieces = (end - start).div_ceil(most).max(1);
-            let size = (end - start).div_ceil(pieces);
-            loop {
-                let length = size.min(end - start);
-                let place = rest.split_off_mut(..usize::try_from(length).unwrap_or(usize::MAX));
-                let place = place.ok_or_else(|| Error::internal("a buffer is too small"))?;
-                parts.push((index, start, Window::new(place)));
-                start += length;
-                if start >= end {
-                    break;
-                }
-            }
-        }
-        let version = self.reference.version.as_deref();
-        let mut waiting = parts.iter_mut();
-        let mut running: FuturesUnordered<BoxFuture<'_, Result<()>>> = FuturesUnordered::new();
-        loop {
-            while running.len() < at_once
-                && let Some((_, start, window)) = waiting.next()
-            {
-                running.push(Box::pin(self.part(version, *start, window, false)));
-            }
-            match running.next().await {
-                Some(read) => read?,
-                None => break,
-            }
-        }
-        drop(running);
-        Ok(parts
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(|chunk| {
-                let sums: Vec<Sum> =
-                    chunk.iter().map(|(_, _, w)| (w.crc(), w.filled() as u64)).collect();
-                combine_lengths(&sums)
-            })
-            .collect())
-    }
-
-    async fn part(
-        &self,
-        version: Option<&str>,
-        start: u64,
-        window: &mut Window<'_>,
-        fresh: bool,
-    ) -> Result<()> {
-        // Where an object is empty there is nothing to ask for, but it must be there.
-        if window.missing() == 0 {
-            return self.compare(self.store.head(&self.key).await?.bytes);
-        }
-        let found = self.store.read(&self.key, version, start, window, fresh).await?;
-        let came = start + window.filled() as u64;
-        self.compare(if window.missing() > 0 { found.min(came) } else { found })
-    }
-
-    fn compare(&self, found: u64) -> Result<()> {
-        if found == self.reference.bytes {
-            return Ok(());
-        }
-        Err(Error::Corrupt {
-            uri: self.reference.uri.clone(),
-            what: "bytes",
-            expected: self.reference.bytes.to_string(),
-            found: found.to_string(),
-        })
-    }
-
-    /// Compares what was read with what it must be, and reads once more what differs.
-    async fn repair(
-        &self,
-        range: Range<u64>,
-        buffer: &mut [MaybeUninit<u8>],
-        read: &[Sum],
-        expected: &[String],
-    ) -> Result<()> {
-        let mut rest = buffer;
-        for (index, &(crc, length)) in range.zip(read) {
-            let place = rest.split_off_mut(..usize::try_from(length).unwrap_or(usize::MAX));
-            let place = place.ok_or_else(|| Error::internal("a buffer is too small"))?;
-            let expected = usize::try_from(index).ok().and_then(|i| expected.get(i));
-            let expected = expected.ok_or_else(|| Error::internal("a chunk has no CRC"))?;
-            if crc_text(crc) == *expected {
-                continue;
-            }
-            let start = self.reference.chunk_range(index).start;
-            let mut window = Window::new(place);
-            let version = self.reference.version.as_deref();
-            self.part(version, start, &mut window, true).await?;
-            let found = crc_text(window.crc());
-            if found != *expected {
-                return Err(Error::Corrupt {
-                    uri: self.reference.uri.clone(),
-                    what: "crc64nvme",
-                    expected: expected.clone(),
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::reference::Crc;
@@ -17,12 +18,20 @@ pub struct Window<'buffer> {
     buffer: &'buffer mut [MaybeUninit<u8>],
     filled: usize,
     crc: Crc,
+    /// Counts what comes, for whoever watches several windows.
+    progress: Option<&'buffer AtomicU64>,
 }
 
 impl<'buffer> Window<'buffer> {
     #[must_use]
     pub fn new(buffer: &'buffer mut [MaybeUninit<u8>]) -> Self {
-        Self { buffer, filled: 0, crc: Crc::default() }
+        Self { buffer, filled: 0, crc: Crc::default(), progress: None }
+    }
+
+    /// A window whose bytes are also counted in `progress` as they come.
+    #[must_use]
+    pub fn counted(buffer: &'buffer mut [MaybeUninit<u8>], progress: &'buffer AtomicU64) -> Self {
+        Self { progress: Some(progress), ..Self::new(buffer) }
     }
 
     /// Bytes that have come.
@@ -47,6 +56,9 @@ impl<'buffer> Window<'buffer> {
             self.crc.update(data);
         }
         self.filled += data.len();
+        if let Some(progress) = self.progress {
+            progress.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
         Ok(())
     }
 

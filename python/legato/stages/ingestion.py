@@ -1,7 +1,8 @@
 """Ingestion: an input file to shards of records, and the manifest that the fleet reads.
 
-Reads ``input`` (a reference to JSONL, CSV, TXT or Parquet), writes shards, ``manifest.jsonl`` (one
-line a shard), ``rejected.jsonl`` (where and why, never the text) and ``summary.json``.
+Reads ``input`` (a reference to JSONL, also compressed with zstd, CSV, TXT or Parquet), writes
+shards, ``manifest.jsonl`` (one line a shard), ``rejected.jsonl`` (where and why, never the text)
+and ``summary.json``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from legato._events import JSON, JSONL
-from legato._native import Ref
+from legato._native import Ref, inflate
 from legato._scope import Folder, bucket_key
 from legato.errors import InputError
 from legato.stages._events import ref_of
-from legato.stages._readers import Record, Rejected, kind_of, read_records
+from legato.stages._readers import COMPRESSED, Record, Rejected, kind_of, read_records
 from legato.step import Task, step
 
 SHARD_BYTES = 4 << 20
@@ -48,6 +49,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
             "max_record_bytes": settings.max_record_bytes,
             # The manifest holds references, which name the store.
             "store": task.scope.store.url,
+            # The same bytes are other records; nothing is said of plain ones, whose keys stay.
+            **({"compressed": "zstd"} if _is_compressed(source) else {}),
         },
     )
     found = _finished(task, folder)
@@ -77,8 +80,9 @@ def _finished(task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]] | None:
 
 def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]]:
     settings = task.settings
+    chunks = task.scope.chunks(source)
     records = read_records(
-        task.scope.chunks(source),
+        inflate(chunks) if _is_compressed(source) else chunks,
         kind=kind,
         text_field=settings.text_field,
         id_field=settings.id_field,
@@ -108,6 +112,10 @@ def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dic
     # Last: a run that finds the manifest finds everything that it names.
     data = "".join(lines).encode()
     return folder.commit(MANIFEST, data, media_type=JSONL, records=len(lines)), summary
+
+
+def _is_compressed(source: Ref) -> bool:
+    return source.uri.lower().endswith(COMPRESSED)
 
 
 def _shards(

@@ -70,7 +70,7 @@ struct Signer {
 /// What came of a request.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Success(HttpResponse),
+    Success(Box<HttpResponse>),
     /// A condition did not hold: `If-None-Match`, `If-Match`.
     Precondition,
     /// The SDK must be asked.
@@ -95,7 +95,7 @@ impl Direct {
             return Reply::Other;
         };
         match answer.status().as_u16() {
-            200..300 => Reply::Success(answer),
+            200..300 => Reply::Success(Box::new(answer)),
             412 => Reply::Precondition,
             // What is not there, or not now, says nothing against the way.
             404 | 409 | 416 => Reply::Other,

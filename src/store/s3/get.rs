@@ -261,7 +261,7 @@ impl Request<'_> {
         let query = self.version.as_deref().map(|version| ("versionId", version));
         let order = Order { method: "GET", key: &self.key, query, headers, body: Bytes::new() };
         match self.store.direct.send(self.clients, &self.store.bucket, order).await {
-            Reply::Success(answer) => Some(answer.into()),
+            Reply::Success(answer) => Some((*answer).into()),
             Reply::Precondition | Reply::Other => None,
         }
     }

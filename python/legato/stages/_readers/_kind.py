@@ -12,6 +12,8 @@ Kind = Literal["jsonl", "csv", "tsv", "txt", "parquet"]
 KINDS: Final[dict[str, Kind]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".jsonl.zst": "jsonl",
+    ".ndjson.zst": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
     ".txt": "txt",
@@ -33,14 +35,25 @@ def kind_of(name: str) -> Kind:
     """
     without_query = name.partition("?")[0].partition("#")[0] if "://" in name else name
     for candidate in (without_query, name):
-        kind = KINDS.get(_ending(candidate))
+        kind = KINDS.get(ending_of(candidate))
         if kind is not None:
             return kind
-    ending = _ending(without_query)
+    ending = ending_of(without_query)
     what = f"the file's ending {ending!a} is unknown" if ending else "the file's name has no ending"
     msg = f"{what}; supported are {', '.join(KINDS)}: convert the file, or give it the right ending"
     raise InputError(msg)
 
 
-def _ending(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()[:16]
+def ending_of(name: str) -> str:
+    """Return the ending of a file's name, in lower case: ``.csv``, ``.jsonl.zst``."""
+    path = PurePosixPath(name)
+    ending = path.suffix.lower()[:16]
+    return _inner(path) + ending if ending == COMPRESSED else ending
+
+
+COMPRESSED: Final = ".zst"
+"""What the name of a compressed file ends with."""
+
+
+def _inner(path: PurePosixPath) -> str:
+    return PurePosixPath(path.stem).suffix.lower()[:16]
