@@ -161,6 +161,12 @@ class TestReads:
             assert s3store.find("k") == ref
             assert proxy.faults == {kind: 1}
         proxy.forget()
+        # Damaged with S3's CRC first, and without it the second time.
+        proxy.plan.add(kind, method="GET", path="k.ref", at=0.3)
+        proxy.plan.add("corrupt_stripped", method="GET", path="k.ref", at=0.4)
+        with suppress(StoreUnavailableError):
+            assert s3store.find("k") == ref
+        proxy.forget()
         # Without S3's CRC, what comes damaged in the same way each time is what is stored.
         if kind != "corrupt_stripped":
             proxy.plan.add(kind, method="GET", path="k.ref", at=0.4, times=None)
