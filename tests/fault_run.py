@@ -32,8 +32,8 @@ from tests.servers.proxy import FaultProxy
 
 # The probability of each kind, for each request that it can happen to. The slow ones are rarer.
 CHANCES = {
-    "internal_error": 0.01, "bad_gateway": 0.005, "slow_down": 0.01, "conflict": 0.01, "request_timeout": 0.005,
-    "error_in_200": 0.02, "reset": 0.01, "swallow": 0.01, "cut_upload": 0.015, "corrupt_upload": 0.01,
+    "internal_error": 0.01, "bad_gateway": 0.005, "slow_down": 0.01, "conflict": 0.02, "request_timeout": 0.005,
+    "error_in_200": 0.2, "reset": 0.01, "swallow": 0.01, "cut_upload": 0.015, "corrupt_upload": 0.01,
     "cut_fin": 0.015, "cut_rst": 0.015, "truncate": 0.015, "overlong": 0.005, "corrupt": 0.01,
     "corrupt_stripped": 0.01, "delay_first": 0.005, "delay_middle": 0.005, "stall_first": 0.001,
     "stall_middle": 0.001, "close_idle": 0.01, "reset_idle": 0.01, "drop_idle": 0.001,

@@ -12,7 +12,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -45,6 +44,7 @@ def calls(store: Store, ref: Ref) -> dict[str, Callable[[], object]]:
         "find": lambda: store.find("k"),
         "list": store.list,
         "put": lambda: store.put(b"x", "other"),
+        "put_many": lambda: store.put_many({"other": b"x"}),
         "large put": lambda: store.put(bytes(17 * MIB), "other"),
         "commit": lambda: store.commit("other", b"x"),
         "delete": lambda: store.delete("k"),
@@ -280,8 +280,7 @@ class TestObjects:
     def test_more_than_a_page(self, s3_url: str, s3: S3Server) -> None:
         store = Store.open(s3_url)
         many = {f"{i:04}": str(i).encode() for i in range(1100)}
-        with ThreadPoolExecutor(8) as pool:
-            refs = list(pool.map(lambda key: store.put(many[key], key), many))
+        refs = store.put_many(many)
         assert store.list() == sorted(many)
         assert store.get_many(refs) == list(many.values())
 

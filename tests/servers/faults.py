@@ -153,8 +153,8 @@ class Plan:
                     return replace(rule.fault, then=rule.then)
             drawn, at = self._random.random(), self._random.random()
             for kind, chance in self.chances.items():
-                drawn -= chance
+                fault = Fault(kind, at=at, seconds=self.seconds)
+                drawn -= chance if fault.fits(request) else 0
                 if drawn < 0:
-                    fault = Fault(kind, at=at, seconds=self.seconds)
-                    return fault if fault.fits(request) else None
+                    return fault
         return None

@@ -16,7 +16,7 @@ use super::failure::{Failure, Kind};
 use super::store::{S3Store, crc_of_base64};
 use crate::aws::Clients;
 use crate::error::{Error, Result};
-use crate::reference::crc_text;
+use crate::reference::{crc, crc_text};
 
 /// A body from which nothing comes for so long is given up, and asked for again from where it stopped.
 const STALLED: Duration = Duration::from_secs(5);
@@ -125,6 +125,15 @@ impl S3Store {
             (Some(Fetched::Unvouched(first)), Fetched::Unvouched(second)) if first != second => {
                 let reason = "its bytes came differently each time".to_owned();
                 Err(Error::Unavailable { uri: self.uri(key), reason })
+            }
+            // What the first answer said of the bytes still holds.
+            (Some(Fetched::Damaged { expected, .. }), Fetched::Unvouched(data)) => {
+                let found = crc_text(crc(&data));
+                if found == expected {
+                    return Ok(data);
+                }
+                let (uri, what) = (self.uri(key), "crc64nvme");
+                Err(Error::Corrupt { uri, what, expected, found })
             }
             (_, Fetched::Whole(data) | Fetched::Unvouched(data)) => Ok(data),
         }
