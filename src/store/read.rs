@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::contract::Store;
+use super::contract::{Head, Store};
 use super::deadline::within;
 use super::key::Key;
 use super::parts::Object;
@@ -127,9 +127,9 @@ pub async fn chunks(store: &dyn Store, reference: &Ref) -> Result<Vec<String>> {
     Ok(crcs.into_iter().map(crc_text).collect())
 }
 
-/// All bytes under a key, over a connection of its own; nothing vouches for them.
+/// All bytes under a key, over a connection of its own; the store's CRC vouches for them, where it keeps one.
 pub(super) async fn get_fresh(store: &dyn Store, key: &Key) -> Result<Bytes> {
-    let bytes = store.head(key).await?.bytes;
+    let Head { bytes, crc64nvme, .. } = store.head(key).await?;
     let uri = store.uri(key);
     let mut memory = Memory::of(&uri, bytes)?;
     let mut window = Window::new(memory.buffer());
@@ -138,6 +138,10 @@ pub(super) async fn get_fresh(store: &dyn Store, key: &Key) -> Result<Bytes> {
     }
     if window.missing() > 0 {
         return Err(Error::Unavailable { uri, reason: "bytes are missing".to_owned() });
+    }
+    let found = crc_text(window.crc());
+    if let Some(expected) = crc64nvme.filter(|expected| *expected != found) {
+        return Err(Error::Corrupt { uri, what: "crc64nvme", expected, found });
     }
     // SAFETY: the window has the whole buffer, and no byte of it is missing.
     Ok(unsafe { memory.filled() })
