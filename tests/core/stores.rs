@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use legato::reference::Description;
@@ -276,5 +277,52 @@ fn names_beside_an_object_are_reserved() {
             }
         }
         assert_eq!(keys(store, "").await, [""; 0]);
+    });
+}
+
+#[test]
+fn an_upload_is_seen_when_it_is_complete() {
+    on_each(async |store| {
+        let (at, part) = (key("parts"), Bytes::from(vec![7u8; 5 << 20]));
+        let mut upload = store.upload(&at).await.unwrap();
+        upload.part(vec![part.clone()]).await.unwrap();
+        upload.part(vec![Bytes::from_static(b"en"), Bytes::from_static(b"d")]).await.unwrap();
+        assert!(keys(store, "").await.is_empty());
+        assert!(written(upload.complete(Condition::Absent).await.unwrap()));
+        let whole = store.get(&at, None).await.unwrap();
+        assert!(whole.len() == part.len() + 3 && whole.ends_with(b"\x07end"));
+
+        let mut second = store.upload(&at).await.unwrap();
+        second.part(vec![Bytes::from_static(b"second")]).await.unwrap();
+        assert_eq!(second.complete(Condition::Absent).await.unwrap(), Put::Exists);
+        assert_eq!(store.get(&at, None).await.unwrap(), whole);
+        let empty = store.upload(&at).await.unwrap();
+        assert!(written(empty.complete(Condition::Always).await.unwrap()));
+        assert_eq!(store.head(&at).await.unwrap().bytes, 0);
+
+        let mut aborted = store.upload(&key("other")).await.unwrap();
+        aborted.part(vec![part]).await.unwrap();
+        aborted.abort().await.unwrap();
+        assert_eq!(keys(store, "").await, ["parts"]);
+        // Nothing is left for a collector.
+        let soon = SystemTime::now() + Duration::from_hours(1);
+        assert!(store.abandon("", soon, true).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_a_dead_writer_left_is_removed() {
+    on_each(async |store| {
+        let mut upload = store.upload(&key("k")).await.unwrap();
+        upload.part(vec![Bytes::from_static(b"x")]).await.unwrap();
+        // As kill -9 would: nothing is cleaned up.
+        std::mem::forget(upload);
+        let (then, soon) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_hours(1));
+        assert!(store.abandon("", then, false).await.unwrap().is_empty(), "it is young");
+        let found = store.abandon("", soon, true).await.unwrap();
+        assert_eq!(store.abandon("", soon, false).await.unwrap(), found);
+        assert_eq!(found.is_empty(), store.url().starts_with("memory:"));
+        assert!(store.abandon("", soon, true).await.unwrap().is_empty());
+        assert!(keys(store, "").await.is_empty());
     });
 }
