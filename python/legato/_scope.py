@@ -137,6 +137,10 @@ def bucket_key(url: str, key: str) -> str:
     """
     scheme, _, rest = url.partition("://")
     prefix = rest.partition("/")[2] if scheme == "s3" else ""
+    if "%" in prefix:
+        from urllib.parse import unquote  # a URL is percent-encoded, a key is not
+
+        prefix = unquote(prefix)
     return f"{prefix}/{key}" if prefix else key
 
 
