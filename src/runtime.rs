@@ -22,6 +22,8 @@ static PROCESSORS: Slot<usize> = Slot::new();
 /// Threads that were asked for; 0 takes what the machine gives.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+/// Processors of a machine whose network is faster than one of them.
+const MANY: usize = 8;
 /// Time for what a stopped call has left.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -42,10 +44,16 @@ pub fn io() -> Result<Arc<tokio::runtime::Runtime>> {
     IO.get(|| made(&mut tokio::runtime::Builder::new_current_thread()))
 }
 
-/// The runtime for large objects: receiving and copying take a thread each.
+/// The runtime for large objects. One thread receives, compares and copies a gigabyte a second, as much as machines
+/// with few processors get from a network, and at a third less than two threads that hand bytes to each other; where
+/// there are many, it is worth threads of its own.
 pub fn io_large() -> Result<Arc<tokio::runtime::Runtime>> {
+    let processors = PROCESSORS.get(processors)?;
+    if *processors < MANY {
+        return io();
+    }
     IO_LARGE.get(|| {
-        made(tokio::runtime::Builder::new_multi_thread().worker_threads(num_threads().clamp(2, 8)))
+        made(tokio::runtime::Builder::new_multi_thread().worker_threads((*processors / 2).min(8)))
     })
 }
 
