@@ -42,6 +42,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const UPLOAD: Duration = Duration::from_mins(1);
 /// Attempts where the environment does not say (`AWS_MAX_ATTEMPTS`).
 const ATTEMPTS: u32 = 5;
+/// Wait before the second attempt; it doubles, and is any part of that.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest wait between two attempts.
 const BACKOFF: Duration = Duration::from_secs(5);
 
@@ -216,7 +218,7 @@ fn retries(config: &SdkConfig) -> RetryConfig {
     let given = std::env::var_os("AWS_MAX_ATTEMPTS").is_some();
     let retries = config.retry_config().cloned().unwrap_or_else(RetryConfig::standard);
     let retries = if given { retries } else { retries.with_max_attempts(ATTEMPTS) };
-    retries.with_max_backoff(BACKOFF)
+    retries.with_initial_backoff(FIRST_BACKOFF).with_max_backoff(BACKOFF)
 }
 
 fn custom_endpoint(config: &SdkConfig) -> bool {
