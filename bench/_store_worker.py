@@ -19,8 +19,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench import _store_data
+from bench._store_client import Contestant
 from bench._store_data import BUCKET
-from bench._store_peers import CONTESTANTS, Contestant
+from bench._store_peers import CONTESTANTS
 
 TOGETHER: Final = ("small", "put_small")
 """Verbs whose results are kept until the clock has stopped."""
