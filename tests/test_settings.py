@@ -33,6 +33,7 @@ VALID = {
     "LEGATO_DEVICE": ("cuda:1", "cuda:1"),
     "LEGATO_DTYPE": ("bfloat16", "bfloat16"),
     "LEGATO_MAX_LENGTH": ("0128", 128),
+    "LEGATO_SHARD_TOKENS": ("65536", 65_536),
     "LEGATO_SHARD_RECORDS": ("1000000", 1_000_000),
     "LEGATO_TEXT_FIELD": ("body", "body"),
     "LEGATO_ID_FIELD": ("key", "key"),

@@ -186,10 +186,25 @@ def test_environment_has_exactly_the_documented_variables() -> None:
         "LEGATO_DEVICE": "auto",
         "LEGATO_DTYPE": "float32",
         "LEGATO_MAX_LENGTH": "128",
+        "LEGATO_SHARD_TOKENS": "32768",
         "LEGATO_SHARD_RECORDS": "512",
         "LEGATO_TEXT_FIELD": "text",
         "LEGATO_ID_FIELD": "id",
     }
+
+
+def test_children_follow_compute() -> None:
+    assert workflow().children == "EXPRESS"
+    assert workflow(children="STANDARD").children == "STANDARD"
+    for compute in ("batch", "ecs"):
+        assert workflow(compute=compute).children == "STANDARD"
+        with pytest.raises(WorkflowError, match="needs 'STANDARD'"):
+            workflow(compute=compute, children="EXPRESS")
+
+
+def test_a_schedule_needs_an_object_of_s3() -> None:
+    made = workflow(schedule="cron(0 6 * * ? *)", dataset="s3://bucket/data.jsonl")
+    assert made.schedule == "cron(0 6 * * ? *)"
 
 
 @pytest.mark.parametrize("value", ["", "a\0b", "a\ud800", "x" * 4096])
@@ -222,6 +237,14 @@ def test_environment_refuses_what_lambda_refuses(value: str) -> None:
         ("dataset_version", " "),
         ("store", "/data"),
         ("store", ""),
+        ("shard_tokens", 0),
+        ("compute", "gpu"),
+        ("children", "express"),
+        ("memory_mb", 64),
+        ("trigger", "incoming"),
+        ("trigger", "/"),
+        ("schedule", "daily"),
+        ("schedule", "rate(1 day)"),
         ("fleet", 0),
         ("fleet", 10_001),
         ("fleet", True),

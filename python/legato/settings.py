@@ -188,6 +188,12 @@ VARIABLES: Final = (
         None,
         "tokens that a text is cut to; without it the model's own limit",
     ),
+    Variable(
+        "LEGATO_SHARD_TOKENS",
+        _whole(1, 1_000_000_000),
+        "32768",
+        "most tokens in a shard, a single record aside",
+    ),
     Variable("LEGATO_SHARD_RECORDS", _whole(1, 1_000_000), "512", "most records in a shard"),
     Variable("LEGATO_TEXT_FIELD", _text, "text", "field or column of the text"),
     Variable("LEGATO_ID_FIELD", _text, "id", "field or column of the id"),
@@ -228,6 +234,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "float32"
     max_length: int | None = None
+    shard_tokens: int = 32_768
     shard_records: int = 512
     text_field: str = "text"
     id_field: str = "id"

@@ -26,12 +26,20 @@ DTYPES: Final = ("float32", "float16", "bfloat16", "int8")
 
 MAX_FLEET: Final = 10_000
 MAX_SHARD_RECORDS: Final = 1_000_000
+MAX_SHARD_TOKENS: Final = 1_000_000_000
+COMPUTE: Final = ("lambda", "batch", "ecs")
+CHILDREN: Final = ("EXPRESS", "STANDARD")
+MEMORY_MB: Final = (128, 10_240)
 MAX_LENGTH: Final = 1_000_000
 MAX_PERCENTAGE: Final = 100
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _DEVICE: Final = re.compile(r"auto|cpu|metal|cuda(:[0-9]{1,3})?")
 _STORE: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
+_FOLDER: Final = re.compile(r"([A-Za-z0-9_.=-]{1,100}/){1,8}")
+_SCHEDULE: Final = re.compile(
+    r"rate\([1-9][0-9]{0,5} (minute|hour|day)s?\)|cron\([0-9A-Za-z*?/,#-]+( [0-9A-Za-z*?/,#-]+){5}\)"
+)
 
 
 def check_workflow(workflow: Workflow) -> None:
@@ -55,6 +63,7 @@ def check_workflow(workflow: Workflow) -> None:
         _match("store", workflow.store, _STORE, "a URL such as file:///data")
     _integer("fleet", workflow.fleet, MAX_FLEET)
     _integer("shard_records", workflow.shard_records, MAX_SHARD_RECORDS)
+    _integer("shard_tokens", workflow.shard_tokens, MAX_SHARD_TOKENS)
     if workflow.max_length is not None:
         _integer("max_length", workflow.max_length, MAX_LENGTH)
     _match("device", workflow.device, _DEVICE, "auto, cpu, cuda, cuda:N or metal")
@@ -64,11 +73,32 @@ def check_workflow(workflow: Workflow) -> None:
     if workflow.text_field == workflow.id_field:
         raise _error("id_field", workflow.id_field, "another field than text_field")
     _percentage("tolerated_failure_percentage", workflow.tolerated_failure_percentage)
+    _aws(workflow)
     _parameters(workflow.task, workflow.parameters)
     _queries(workflow.queries)
     if workflow.queries and workflow.task != "feature-extraction":
         msg = f"queries are for feature-extraction; {workflow.task} has no vectors to search"
         raise WorkflowError(msg)
+
+
+def _aws(workflow: Workflow) -> None:
+    _one_of("compute", workflow.compute, COMPUTE)
+    if workflow.children is not None:
+        _one_of("children", workflow.children, CHILDREN)
+        if workflow.children == "EXPRESS" and workflow.compute != "lambda":
+            # Inside an EXPRESS execution a task can only be asked, not waited for.
+            msg = f"children is 'EXPRESS'; compute={workflow.compute!r} needs 'STANDARD'"
+            raise WorkflowError(msg)
+    _integer("memory_mb", workflow.memory_mb, MEMORY_MB[1], low=MEMORY_MB[0])
+    if workflow.trigger is not None:
+        allowed = "a folder such as 'incoming/': letters, digits, '_.=-', and '/' at its end"
+        _match("trigger", workflow.trigger, _FOLDER, allowed)
+    if workflow.schedule is not None:
+        allowed = "rate(1 day) or cron(0 6 * * ? *)"
+        _match("schedule", workflow.schedule, _SCHEDULE, allowed)
+        if not str(workflow.dataset).startswith("s3://"):
+            msg = "schedule needs a dataset that every run can read: dataset='s3://bucket/key'"
+            raise WorkflowError(msg)
 
 
 def _parameters(task: str, value: object) -> None:
@@ -112,9 +142,9 @@ def _path(field: str, value: object) -> None:
         raise _error(field, value, "a path that is not empty")
 
 
-def _integer(field: str, value: object, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-        raise _error(field, value, f"a whole number from 1 to {high:,}")
+def _integer(field: str, value: object, high: int, *, low: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _error(field, value, f"a whole number from {low:,} to {high:,}")
 
 
 def _percentage(field: str, value: object) -> None:

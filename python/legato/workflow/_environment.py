@@ -48,6 +48,7 @@ def compile_environment(  # noqa: PLR0913 - each is a variable of its own
         "LEGATO_STORE": store,
         "LEGATO_DEVICE": workflow.device,
         "LEGATO_DTYPE": workflow.dtype,
+        "LEGATO_SHARD_TOKENS": str(workflow.shard_tokens),
         "LEGATO_SHARD_RECORDS": str(workflow.shard_records),
         "LEGATO_TEXT_FIELD": workflow.text_field,
         "LEGATO_ID_FIELD": workflow.id_field,

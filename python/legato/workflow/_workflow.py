@@ -25,12 +25,14 @@ class Workflow:
             ``zero-shot-classification`` or ``text-ranking``.
         model: The model's folder.
         model_revision: The model's commit or version, where the folder does not say.
-        dataset: The input file, or a callable that makes it and returns its path. The callable is
-            called when a run needs it, never here.
+        dataset: The input file, an object (``s3://bucket/key``), or a callable that makes the file
+            and returns its path. The callable is called when a run needs it, never here.
         dataset_version: The dataset's version, where the digest of the file is not enough.
         store: The URL that objects lie under, e.g. ``file:///data``.
         fleet: How many shards run at the same time at most, 1 to 10,000.
-        shard_records: Records in a shard, 1 to 1,000,000. A shard has 5 minutes on AWS.
+        shard_tokens: Tokens in a shard at most, 1 to 1,000,000,000, a single record aside: what
+            decides how long Inference works on it. A shard has 5 minutes as an EXPRESS child.
+        shard_records: Records in a shard at most, 1 to 1,000,000, whatever their tokens.
         max_length: Tokens of a text that the model sees; the model's own limit by default.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``metal``.
         dtype: ``float32``, ``float16``, ``bfloat16`` or ``int8``.
@@ -41,6 +43,15 @@ class Workflow:
             `hypothesis_template` and `multi_label`; of text-ranking `query`, which it needs and
             each text is scored against, and `activation_fn`.
         tolerated_failure_percentage: How many percent of the shards may fail, 0 to 100.
+        compute: Where Inference runs on AWS: ``lambda``, ``batch`` or ``ecs`` (for GPUs).
+        children: Type of the executions that the fleet consists of, ``EXPRESS`` or ``STANDARD``;
+            by default EXPRESS, and STANDARD where `compute` is no ``lambda``, which needs it.
+        memory_mb: Memory of the Inference function in MiB, 128 to 10,240. Lambda gives one
+            processor for each 1,769.
+        trigger: Folder below ``inputs/`` of the store, such as ``incoming/``: each new object
+            under it starts one run. None starts none.
+        schedule: When `dataset`, which must be an object of S3 then, is run by itself:
+            ``rate(1 day)`` or ``cron(0 6 * * ? *)``, in UTC.
         queries: Example queries that are answered after a run.
 
     Raises:
@@ -55,6 +66,7 @@ class Workflow:
     dataset_version: str | None = None
     store: str | None = None
     fleet: int = 10
+    shard_tokens: int = 32_768
     shard_records: int = 512
     max_length: int | None = None
     device: str = "auto"
@@ -63,6 +75,11 @@ class Workflow:
     id_field: str = "id"
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     tolerated_failure_percentage: float = 0
+    compute: str = "lambda"
+    children: str | None = None
+    memory_mb: int = 2048
+    trigger: str | None = None
+    schedule: str | None = None
     queries: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -70,6 +87,9 @@ class Workflow:
         check_workflow(self)
         object.__setattr__(self, "queries", tuple(self.queries))
         object.__setattr__(self, "parameters", dict(self.parameters))
+        if self.children is None:
+            children = "EXPRESS" if self.compute == "lambda" else "STANDARD"
+            object.__setattr__(self, "children", children)
 
     def document(self) -> dict[str, Any]:
         """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""
