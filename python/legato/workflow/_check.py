@@ -38,7 +38,8 @@ _DEVICE: Final = re.compile(r"auto|cpu|metal|cuda(:[0-9]{1,3})?")
 _STORE: Final = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 _FOLDER: Final = re.compile(r"([A-Za-z0-9_.=-]{1,100}/){1,8}")
 _SCHEDULE: Final = re.compile(
-    r"rate\([1-9][0-9]{0,5} (minute|hour|day)s?\)|cron\([0-9A-Za-z*?/,#-]+( [0-9A-Za-z*?/,#-]+){5}\)"
+    r"rate\([1-9][0-9]{0,5} (minute|hour|day)s?\)"
+    r"|cron\([0-9A-Za-z*?/,#-]+( [0-9A-Za-z*?/,#-]+){5}\)"
 )
 
 
