@@ -31,6 +31,9 @@ class Bucket:
             raise ObjectNotFoundError(f"nothing is stored under {key}")
         return self.objects[key]
 
+    def put(self, value: bytes, key: str) -> None:
+        self.objects[key] = value
+
     def list(self, prefix: str) -> list[str]:
         return sorted(key for key in self.objects if key.startswith(prefix))
 

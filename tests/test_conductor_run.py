@@ -13,7 +13,7 @@ import textwrap
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -388,6 +388,36 @@ def test_an_interrupt_that_a_function_raises_stops_the_run() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(handler, [1, 2, 3], states=MAP_STATES)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads that run as soon as they are started, so that a job ends while others begin."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("eager_threads")
+@pytest.mark.parametrize("distributed", [False, True])
+def test_a_job_that_ends_the_fleet_while_it_starts_is_what_the_run_tells(
+    distributed: bool,
+) -> None:
+    def interrupt(_event: object, _context: object) -> None:
+        raise KeyboardInterrupt
+
+    def fail(_event: object, _context: object) -> None:
+        raise ValueError
+
+    config = {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"} if distributed else {}
+    processor = {"ProcessorConfig": config, "StartAt": "T", "States": {"T": TASK}}
+    states = {"M": {"Type": "Map", "ItemProcessor": processor, "End": True}}
+    error = "States.ExceedToleratedFailureThreshold" if distributed else "ValueError"
+    for _ in range(30):
+        with pytest.raises(KeyboardInterrupt):
+            run(interrupt, list(range(8)), states=states, max_concurrency=8)
+        assert run(fail, list(range(8)), states=states, max_concurrency=8).error == error
 
 
 def test_a_function_that_hangs_does_not_keep_the_process() -> None:

@@ -93,7 +93,7 @@ class Fleet:
             },
             max_concurrency=1,  # a function here has one environment
         )
-        return conductor.run(event, name="execution")
+        return conductor.run(event, name="r1")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from legato.conductor import Conductor
 from legato.errors import WorkflowError, permanent_names, retryable_names
 from legato.workflow import STAGES, STORE_BUCKET, Workflow, function_placeholder
+from legato.workflow._limits import check_limits
 
 
 def workflow(**changes: Any) -> Workflow:
@@ -39,6 +40,10 @@ class Bucket:
 
     def __init__(self, lines: list[Any]) -> None:
         self.data = b"\n".join(json.dumps(line).encode() for line in lines)
+        self.written: dict[str, bytes] = {}
+
+    def put(self, value: bytes, key: str) -> None:
+        self.written[key] = value
 
     def get(self, key: str) -> bytes:
         assert key == "runs/r/manifest.jsonl"
@@ -48,12 +53,18 @@ class Bucket:
         raise AssertionError(prefix)
 
 
-def conductor(document: dict[str, Any], shards: int, calls: list[tuple[str, Any]]) -> Conductor:
+def conductor(
+    document: dict[str, Any],
+    shards: int,
+    calls: list[tuple[str, Any]],
+    bucket: Bucket | None = None,
+) -> Conductor:
     def stage(name: str) -> Any:
         def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             calls.append((name, event))
             if name == "Ingestion":
                 event["run"]["manifest_key"] = "runs/r/manifest.jsonl"
+                event["run"]["results_prefix"] = "p/runs/r/map"
                 if event["run"]["mode"] == "prompt":
                     event["shard"] = {"n": 0}
             return event
@@ -63,7 +74,7 @@ def conductor(document: dict[str, Any], shards: int, calls: list[tuple[str, Any]
     return Conductor(
         document,
         functions={f"arn:{name}": stage(name) for name in STAGES},
-        buckets={"bucket": Bucket([{"n": n} for n in range(shards)])},
+        buckets={"bucket": bucket or Bucket([{"n": n} for n in range(shards)])},
         substitutions=substitutions(),
     )
 
@@ -76,13 +87,16 @@ def test_twins_differ_only_in_where_they_lead_and_how_long_they_may_take() -> No
         assert differing == {"Next", "TimeoutSeconds"}
 
 
-def test_every_task_has_retry_and_a_timeout_and_no_catch() -> None:
-    document = workflow().document()
+@pytest.mark.parametrize(("children", "shard_s"), [("EXPRESS", 240), ("STANDARD", 900)])
+def test_every_task_has_retry_and_a_timeout_and_no_catch(children: str, shard_s: int) -> None:
+    document = workflow(children=children).document()
+    config = document["States"]["Shards"]["ItemProcessor"]["ProcessorConfig"]
+    assert config == {"Mode": "DISTRIBUTED", "ExecutionType": children}
     tasks = {name: s for name, s in states_of(document).items() if s["Type"] == "Task"}
     assert len(tasks) == 8
     for name, task in tasks.items():
         inside = name in document["States"]["Shards"]["ItemProcessor"]["States"]
-        assert task["TimeoutSeconds"] == (240 if inside else 900)
+        assert task["TimeoutSeconds"] == (shard_s if inside else 900)
         assert task["Retry"]
         assert "Catch" not in task
 
@@ -94,7 +108,8 @@ def test_retry_names_every_transient_class_once_and_no_permanent_one() -> None:
     assert set(retryable_names()) <= set(names)
     assert not set(permanent_names()) & set(names)
     assert not {"States.ALL", "States.TaskFailed"} & set(names)
-    assert names[-1] == "Lambda.Unknown"
+    assert retry[-1]["ErrorEquals"] == ["Lambda.Unknown"]
+    assert retry[-1]["MaxAttempts"] == 2
     for retrier in retry:
         assert retrier["JitterStrategy"] == "FULL"
         assert retrier["MaxDelaySeconds"] > retrier["IntervalSeconds"]
@@ -130,7 +145,7 @@ def test_every_state_and_the_document_have_a_comment() -> None:
 
 def test_dataset_run_passes_each_shard_through_three_stages() -> None:
     calls: list[tuple[str, Any]] = []
-    run = {"run": {"id": "r", "mode": "dataset"}, "input": {"uri": "u"}}
+    run = {"run": {"mode": "dataset"}, "input": {"uri": "u"}}
     execution = conductor(workflow().document(), 5, calls).run(run, name="r")
     assert execution.status == "SUCCEEDED", execution.cause
     for stage in ("Preprocessing", "Inference", "Validation"):
@@ -144,12 +159,46 @@ def test_dataset_run_passes_each_shard_through_three_stages() -> None:
 def test_prompt_run_uses_the_twins_outside_the_map() -> None:
     calls: list[tuple[str, Any]] = []
     execution = conductor(workflow().document(), 5, calls).run(
-        {"run": {"id": "r", "mode": "prompt"}, "input": {}}, name="r"
+        {"run": {"mode": "prompt"}, "input": {}}, name="r"
     )
     assert execution.status == "SUCCEEDED", execution.cause
     assert [name for name, _ in calls] == list(STAGES)
     entered = [e.state for e in execution.history if e.type == "TaskStateEntered"]
     assert entered[1:4] == ["PromptPreprocessing", "PromptInference", "PromptValidation"]
+
+
+def test_the_run_id_is_the_name_of_the_execution() -> None:
+    calls: list[tuple[str, Any]] = []
+    forged = {"run": {"id": "another", "mode": "dataset", "workflow": "w"}, "input": {}}
+    execution = conductor(workflow().document(), 2, calls).run(forged, name="nightly-7")
+    assert execution.status == "SUCCEEDED", execution.cause
+    assert {event["run"]["id"] for _, event in calls} == {"nightly-7"}
+    first = calls[0][1]["run"]
+    assert (first["mode"], first["workflow"]) == ("dataset", "w")
+
+
+def test_how_each_shard_ended_is_written_below_the_runs_records() -> None:
+    bucket = Bucket([{"n": n} for n in range(3)])
+    calls: list[tuple[str, Any]] = []
+    run = {"run": {"mode": "dataset"}}
+    execution = conductor(workflow().document(), 3, calls, bucket).run(run, name="r")
+    assert execution.status == "SUCCEEDED", execution.cause
+    names = sorted(key.rpartition("/")[2] for key in bucket.written)
+    assert names == ["SUCCEEDED_0.json", "manifest.json"]
+    assert all(key.startswith("p/runs/r/map/") for key in bucket.written)
+
+
+def test_a_document_over_the_limits_is_refused() -> None:
+    document = workflow().document()
+    check_limits(document)
+    tasks = document["States"]["Shards"]["ItemProcessor"]["States"]
+    for change in ({"Label": "L" * 41}, {"Comment": "x" * 1_048_576}):
+        wrong = {**document["States"], "Shards": {**document["States"]["Shards"], **change}}
+        with pytest.raises(WorkflowError, match="Step Functions takes"):
+            check_limits({**document, "States": wrong})
+    tasks["S" * 81] = tasks["Inference"]
+    with pytest.raises(WorkflowError, match="81 characters"):
+        check_limits(document)
 
 
 def test_thousands_of_shards_stay_within_the_limit_of_the_map_result() -> None:
@@ -159,7 +208,7 @@ def test_thousands_of_shards_stay_within_the_limit_of_the_map_result() -> None:
         del shards["ItemProcessor"]["States"][name]
     shards["ItemProcessor"]["StartAt"] = "ShardDone"
     calls: list[tuple[str, Any]] = []
-    run = {"run": {"id": "r", "mode": "dataset"}}
+    run = {"run": {"mode": "dataset"}}
     execution = conductor(document, 2000, calls).run(run, name="r")
     assert execution.status == "SUCCEEDED", execution.cause
 

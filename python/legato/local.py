@@ -117,7 +117,6 @@ def run(  # noqa: PLR0913 - all but the first are optional
     run_id = new_run_id()
     event = {
         "run": {
-            "id": run_id,
             "mode": "dataset" if text is None else "prompt",
             "workflow": workflow.name,
             "model": {"id": settings.model_id, "revision": settings.model_revision},

@@ -50,7 +50,7 @@ class Conductor:
             whole before anything runs.
         functions: Function ARN to handler, called as ``handler(event, context)`` with a JSON copy
             of the event, in threads other than the caller's.
-        buckets: Bucket name to store, for ItemReader.
+        buckets: Bucket name to store, for ItemReader and ResultWriter.
         substitutions: The values of ``${Name}`` placeholders in the document.
         max_concurrency: How many iterations of a Map run at the same time at most, whatever its
             MaxConcurrency; the number of usable CPUs by default.
@@ -175,8 +175,9 @@ class Conductor:
                 if function is not None and function not in self._functions:
                     msg = f"state {state.name}: no handler is bound to function {shown(function)}"
                     raise WorkflowError(msg)
-            elif state.item_reader is not None:
-                bucket = state.item_reader.static_bucket
+                continue
+            for place in (state.item_reader, state.result_writer):
+                bucket = place.static_bucket if place is not None else None
                 if bucket is not None and bucket not in self._buckets:
                     msg = f"state {state.name}: no store is bound to bucket {shown(bucket)}"
                     raise WorkflowError(msg)

@@ -13,6 +13,7 @@ RESULT_PATH_MATCH_FAILURE: Final = "States.ResultPathMatchFailure"
 NO_CHOICE_MATCHED: Final = "States.NoChoiceMatched"
 EXCEED_TOLERATED_FAILURE_THRESHOLD: Final = "States.ExceedToleratedFailureThreshold"
 ITEM_READER_FAILED: Final = "States.ItemReaderFailed"
+RESULT_WRITER_FAILED: Final = "States.ResultWriterFailed"
 
 RESERVED: Final = frozenset(
     {
@@ -25,6 +26,7 @@ RESERVED: Final = frozenset(
         NO_CHOICE_MATCHED,
         EXCEED_TOLERATED_FAILURE_THRESHOLD,
         ITEM_READER_FAILED,
+        RESULT_WRITER_FAILED,
         "States.BranchFailed",
         "States.HeartbeatTimeout",
         "States.Http.Socket",
@@ -33,7 +35,6 @@ RESERVED: Final = frozenset(
         "States.ParameterPathFailure",
         "States.Permissions",
         "States.QueryEvaluationError",
-        "States.ResultWriterFailed",
     }
 )
 """Every name with the prefix ``States.`` that a definition may mention."""

@@ -26,7 +26,7 @@ _REFUSED = {
     "HeartbeatSecondsPath": "heartbeats are not supported; use TimeoutSeconds",
     "Credentials": "roles for single tasks are not supported",
     "ItemBatcher": "batches are not supported; put several records into one item",
-    "ResultWriter": "exports are not supported; let the children write their results",
+    "WriterConfig": "only whole results as JSON are supported; leave it out",
     "MaxConcurrencyPath": "use MaxConcurrency",
     "ToleratedFailureCountPath": "use ToleratedFailureCount",
     "ToleratedFailurePercentagePath": "use ToleratedFailurePercentage",

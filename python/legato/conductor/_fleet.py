@@ -44,12 +44,12 @@ class Fleet(Generic[T]):
         """
         try:
             self._working = size
-            for number in range(size):
-                self.region.start(self._worker, f"{name}-{number}")
+            self._start(size, name)
             while size and not self._finished.is_set():
                 self._parent.wait(self._finished, remaining_s())
             if self._failure is not None:
                 raise self._failure  # noqa: TRY301 - it ends the fleet like any other
+            self._parent.check()
             if self.region.stopped.is_set():
                 self.region.settle(STOP_GRACE_S)
         except BaseException:
@@ -57,6 +57,15 @@ class Fleet(Generic[T]):
             raise
         finally:
             self.region.close()
+
+    def _start(self, size: int, name: str) -> None:
+        started = 0
+        try:
+            for started in range(size):
+                self.region.start(self._worker, f"{name}-{started}")
+        except Stopped:
+            # A job was quick to end the fleet: what it raised counts, not that it was ended.
+            self._leave(size - started)
 
     def _worker(self) -> None:
         try:
@@ -73,8 +82,11 @@ class Fleet(Generic[T]):
             self._failure = self._failure or exc
             self.region.stop()
         finally:
-            with self._lock:
-                self._working -= 1
-                last = self._working == 0
-            if last:
-                self._finished.set()
+            self._leave(1)
+
+    def _leave(self, threads: int) -> None:
+        with self._lock:
+            self._working -= threads
+            last = self._working == 0
+        if last:
+            self._finished.set()

@@ -37,13 +37,16 @@ Action = Callable[["Frame", Any, Scope], tuple[Any, "str | None"]]
 
 
 class ObjectStore(Protocol):
-    """What an ItemReader asks of a bucket; ``legato.Store`` has both."""
+    """What an ItemReader and a ResultWriter ask of a bucket; ``legato.Store`` has it all."""
 
     def get(self, key: str, /) -> bytes:
         """Return an object."""
 
     def list(self, prefix: str, /) -> list[str]:
         """Return the keys with a prefix."""
+
+    def put(self, value: bytes, key: str, /) -> object:
+        """Store an object, replacing what was there."""
 
 
 @dataclass(frozen=True, kw_only=True)

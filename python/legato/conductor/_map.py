@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato.conductor._execution import execute, execution_context
+from legato.conductor._execution import Outcome, execute, execution_context
 from legato.conductor._failure import StateFailure, Stopped
 from legato.conductor._fleet import Fleet
 from legato.conductor._frame import MAX_EVENTS, Frame
@@ -13,6 +13,7 @@ from legato.conductor._items import Items, open_items
 from legato.conductor._model import Map
 from legato.conductor._payload import check_size, encode
 from legato.conductor._region import Region
+from legato.conductor._results import Child, Results, new_map_run, open_results
 from legato.conductor._tally import Tally
 from legato.conductor._template import Scope
 from legato.conductor._timestamp import format_timestamp
@@ -26,18 +27,19 @@ def run_map(frame: Frame, state: Map, scope: Scope) -> tuple[Any, str | None]:
 
     Returns:
         The outputs in the order of the items; of a distributed map, those of the children that
-        succeeded.
+        succeeded, or where they were exported to.
 
     Raises:
-        StateFailure: An iteration failed, more children failed than tolerated, or the outputs
-            together are over the limit.
+        StateFailure: An iteration failed, more children failed than tolerated, the outputs
+            together are over the limit, or they cannot be exported.
     """
     try:
+        results = _results(frame, state, scope)
         items = open_items(frame.engine, state, scope)
         frame.record("MapStateStarted", state.name, item_count=items.count)
         if state.distributed:
             frame.record("MapRunStarted", state.name, item_count=items.count)
-        result = _run(frame, state, scope, items)
+        result = _run(frame, state, scope, items, results)
     except StateFailure as failure:
         if state.distributed:
             frame.record("MapRunFailed", state.name, error=failure.error)
@@ -52,17 +54,38 @@ def run_map(frame: Frame, state: Map, scope: Scope) -> tuple[Any, str | None]:
     return result, state.next
 
 
-def _run(frame: Frame, state: Map, scope: Scope, items: Items) -> list[Any]:
-    tally = Tally(state, items.count)
+def _results(frame: Frame, state: Map, scope: Scope) -> Results | None:
+    if state.result_writer is None:
+        return None
+    return open_results(frame, state, state.result_writer, scope, new_map_run(frame, state))
+
+
+def _run(frame: Frame, state: Map, scope: Scope, items: Items, results: Results | None) -> Any:
+    tally = Tally(state, items.count, kept=results is None)
 
     def work(job: tuple[int, Any]) -> None:
-        _Iteration(frame, state, scope, fleet.region, tally, *job).run()
+        _Iteration(frame, state, scope, fleet.region, tally, results, *job).run()
 
-    fleet = Fleet(frame.region, enumerate(items.values), work)
+    jobs = enumerate(items.values)
+    fleet = Fleet(frame.region, jobs, work)
     wanted = state.max_concurrency or items.count
     size = min(wanted, items.count, frame.engine.max_concurrency)
     fleet.run(size, f"{frame.name}/{state.label}", frame.remaining_s)
-    return tally.result()
+    if results is None:
+        return tally.result()
+    # Where too many failed, nobody took the rest.
+    for index, value in jobs:
+        results.add_pending(_input(state, scope, index, value))
+    exported = results.close()
+    tally.result()
+    return exported
+
+
+def _input(state: Map, scope: Scope, index: int, value: Any) -> Any:
+    if state.item_selector is None:
+        return value
+    context = {**scope.context, "Map": {"Item": {"Index": index, "Value": value}}}
+    return state.item_selector(Scope(scope.data, context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,7 @@ class _Iteration:
     scope: Scope
     region: Region
     tally: Tally
+    results: Results | None
     index: int
     value: Any
 
@@ -107,26 +131,30 @@ class _Iteration:
 
     def _inline(self) -> Any:
         item = {"Index": self.index, "Value": self.value}
-        data = self._input(item)
+        data = _input(self.state, self.scope, self.index, self.value)
         check_size(data, f"input of an item of state {self.state.name}")
         return self.frame.iteration(self.region, item).run(self.state.processor, data)
 
     def _distributed(self) -> Any:
-        data = self._input({"Index": self.index, "Value": self.value})
+        data = _input(self.state, self.scope, self.index, self.value)
         region = Region(self.region)
+        child = self._child(region, data)
+        outcome = Outcome(status="ABORTED")
         try:
-            outcome = execute(self._child(region, data), self.state.processor, data)
+            outcome = execute(child, self.state.processor, data)
         finally:
             region.close()
+            self._export(child, data, outcome)
         if outcome.failure is not None:
             raise outcome.failure
         return outcome.output
 
-    def _input(self, item: dict[str, Any]) -> Any:
-        if self.state.item_selector is None:
-            return self.value
-        context = {**self.scope.context, "Map": {"Item": item}}
-        return self.state.item_selector(Scope(self.scope.data, context))
+    def _export(self, child: Frame, data: Any, outcome: Outcome) -> None:
+        if self.results is not None:
+            stopped = format_timestamp(child.engine.clock.time())
+            by = "REDRIVABLE_BY_MAP_RUN" if self.state.express else "REDRIVABLE"
+            told = Child(context=child.context, data=data, stopped=stopped, redrivable=by)
+            self.results.add(told, outcome)
 
     def _child(self, region: Region, data: Any) -> Frame:
         clock, parent = self.frame.engine.clock, self.frame

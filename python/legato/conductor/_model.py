@@ -133,6 +133,14 @@ class ItemReader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultWriter:
+    """Where a distributed map exports how its children ended."""
+
+    parameters: Template
+    static_bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Map(State):
     """Run a machine for each item; ``max_concurrency`` 0 has no limit of its own."""
 
@@ -143,6 +151,7 @@ class Map(State):
     items_path: Path
     item_reader: ItemReader | None = None
     item_selector: Template | None = None
+    result_writer: ResultWriter | None = None
     max_concurrency: int = 0
     tolerated_count: int | None = None
     tolerated_percentage: float | None = None

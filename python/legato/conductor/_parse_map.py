@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from legato.conductor._fields import Fields
 from legato.conductor._flow import Shared, parse_common
-from legato.conductor._model import ItemReader, Machine, Map
+from legato.conductor._model import ItemReader, Machine, Map, ResultWriter
 from legato.conductor._path import parse_path
 from legato.conductor._shown import shown
+from legato.conductor._template import Template
 
 _GET_OBJECT: Final = "arn:aws:states:::s3:getObject"
+_PUT_OBJECT: Final = "arn:aws:states:::s3:putObject"
 _LIST_OBJECTS: Final = "arn:aws:states:::s3:listObjectsV2"
 _DELIMITERS: Final = {"COMMA": ",", "PIPE": "|", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t"}
 _MAX_ITEMS: Final = 100_000_000
@@ -72,9 +74,14 @@ def _parse_distributed(fields: Fields, name: str) -> dict[str, Any]:
     reader = None
     if fields.has("ItemReader"):
         reader = _parse_reader(Fields(fields.take("ItemReader"), f"{fields.where}, ItemReader"))
+    writer = None
+    if fields.has("ResultWriter"):
+        raw = fields.take("ResultWriter")
+        writer = _parse_writer(Fields(raw, f"{fields.where}, ResultWriter"))
     return {
         "label": label,
         "item_reader": reader,
+        "result_writer": writer,
         "tolerated_count": fields.integer("ToleratedFailureCount", low=0, high=_MAX_ITEMS),
         "tolerated_percentage": fields.number("ToleratedFailurePercentage", low=0, high=100),
     }
@@ -87,12 +94,7 @@ def _parse_reader(fields: Fields) -> ItemReader:
             f"Resource {shown(resource)} is not supported; use {_GET_OBJECT} or {_LIST_OBJECTS}"
         )
     listing = resource == _LIST_OBJECTS
-    parameters = fields.template("Parameters")
-    if parameters is None:
-        raise fields.error("Parameters is missing")
-    bucket = _check_parameters(
-        Fields(fields.take("Parameters"), f"{fields.where}, Parameters"), listing=listing
-    )
+    parameters, bucket = _parse_place(fields, key="Prefix" if listing else "Key")
     raw_config = fields.take("ReaderConfig") if fields.has("ReaderConfig") else {}
     config = Fields(raw_config, f"{fields.where}, ReaderConfig")
     reader = ItemReader(
@@ -107,17 +109,28 @@ def _parse_reader(fields: Fields) -> ItemReader:
     return reader
 
 
-def _check_parameters(parameters: Fields, *, listing: bool) -> str | None:
-    """Check where the items lie, and return the bucket's name if it is fixed."""
+def _parse_writer(fields: Fields) -> ResultWriter:
+    fields.text("Resource")
+    fields.choice("Resource", (_PUT_OBJECT,), "")
+    parameters, bucket = _parse_place(fields, key="Prefix")
+    fields.finish()
+    return ResultWriter(parameters=parameters, static_bucket=bucket)
+
+
+def _parse_place(fields: Fields, *, key: str) -> tuple[Template, str | None]:
+    """Check where objects lie; return the template, and the bucket's name if it is fixed."""
+    template = fields.template("Parameters")
+    if template is None:
+        raise fields.error("Parameters is missing")
+    parameters = Fields(fields.take("Parameters"), f"{fields.where}, Parameters")
     parameters.only_one_of("Bucket", "Bucket.$", required=True)
-    key = "Prefix" if listing else "Key"
-    parameters.only_one_of(key, f"{key}.$", required=not listing)
+    parameters.only_one_of(key, f"{key}.$", required=key == "Key")
     for name in ("Bucket.$", f"{key}.$"):
         parameters.take(name)
     parameters.optional_text(key)
     bucket = parameters.optional_text("Bucket")
     parameters.finish()
-    return bucket
+    return template, bucket
 
 
 def _parse_format(config: Fields) -> dict[str, Any]:

@@ -20,11 +20,13 @@ class Tally:
     Args:
         state: The Map state.
         total: How many items it has.
+        kept: Whether the outputs are the state's result, and so limited; else they are exported.
     """
 
-    def __init__(self, state: Map, total: int) -> None:
+    def __init__(self, state: Map, total: int, *, kept: bool = True) -> None:
         self._state = state
         self._total = total
+        self._kept = kept
         self._lock = threading.Lock()
         self._outputs: dict[int, Any] = {}
         self._output_bytes = 2
@@ -33,6 +35,8 @@ class Tally:
 
     def succeed(self, index: int, output: Any, size_bytes: int) -> None:
         """Add the output of an iteration."""
+        if not self._kept:
+            return
         with self._lock:
             self._output_bytes += size_bytes + 1
             if self._output_bytes > MAX_PAYLOAD_BYTES:

@@ -16,7 +16,7 @@ from legato._events import JSON, JSONL
 from legato._native import Ref, inflate
 from legato._scope import Folder, bucket_key
 from legato.errors import InputError
-from legato.stages._events import ref_of
+from legato.stages._events import ref_of, run_id
 from legato.stages._readers import COMPRESSED, Record, Rejected, kind_of, read_records
 from legato.step import Task, step
 
@@ -57,7 +57,12 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     cached = found is not None
     manifest, summary = found or _split(source, kind, task, folder)
     task.count(records_in=summary["in"], out=summary["out"], cached=cached)
-    run = {**task.run, "manifest": manifest, "manifest_key": _key(task, manifest)}
+    run = {
+        **task.run,
+        "manifest": manifest,
+        "manifest_key": _key(task, manifest),
+        "results_prefix": bucket_key(task.scope.store.url, f"runs/{run_id(task)}/map"),
+    }
     if run.get("mode") != "prompt":
         return {"run": run}
     if summary["out"] != 1:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from legato.workflow._limits import check_limits
 from legato.workflow._retry import retry_policy
 from legato.workflow._states import (
+    BEGIN,
     INGESTION,
     PROMPT_PREFIX,
     ROUTE,
@@ -20,10 +22,10 @@ from legato.workflow._states import (
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
 
-# A child of the Distributed Map is EXPRESS: 5 minutes in all.
-_SHARD_TIMEOUT_S: Final = 240
 # The longest that a Lambda function can run.
 _TASK_TIMEOUT_S: Final = 900
+# An EXPRESS child of the Distributed Map has 5 minutes in all; a STANDARD one has a year.
+_SHARD_TIMEOUT_S: Final = {"EXPRESS": 240, "STANDARD": _TASK_TIMEOUT_S}
 # Every task has a limit of its own, so this one only ends what nobody watches. A run that hits it
 # can still be redriven for 14 days.
 _RUN_TIMEOUT_S: Final = 7 * 86_400
@@ -45,19 +47,35 @@ def compile_document(workflow: Workflow) -> dict[str, Any]:
 
     Args:
         workflow: The definition in Python.
+
+    Raises:
+        WorkflowError: The document is over a limit of Step Functions.
     """
     prompt = _shard_states(prefix=PROMPT_PREFIX, timeout_s=_TASK_TIMEOUT_S, after=STORAGE)
-    return {
+    document = {
         "Comment": f"legato workflow {workflow.name}: {workflow.task}",
-        "StartAt": INGESTION,
+        "StartAt": BEGIN,
         "TimeoutSeconds": _RUN_TIMEOUT_S,
         "States": {
+            BEGIN: _begin(),
             INGESTION: _task(INGESTION, timeout_s=_TASK_TIMEOUT_S, following=ROUTE),
             ROUTE: _route(next(iter(prompt))),
             **prompt,
             SHARDS: _shards(workflow),
             STORAGE: _task(STORAGE, timeout_s=_TASK_TIMEOUT_S, following=None),
         },
+    }
+    check_limits(document)
+    return document
+
+
+def _begin() -> dict[str, Any]:
+    return {
+        "Type": "Pass",
+        "Comment": "The run's id is the execution's name, whoever started it",
+        "InputPath": "$$.Execution.Name",
+        "ResultPath": "$.run.id",
+        "Next": INGESTION,
     }
 
 
@@ -96,15 +114,17 @@ def _route(prompt: str) -> dict[str, Any]:
 
 
 def _shards(workflow: Workflow) -> dict[str, Any]:
-    states = _shard_states(prefix="", timeout_s=_SHARD_TIMEOUT_S, after=SHARD_DONE)
+    children = str(workflow.children)
+    states = _shard_states(prefix="", timeout_s=_SHARD_TIMEOUT_S[children], after=SHARD_DONE)
     states[SHARD_DONE] = {
         "Type": "Succeed",
-        "Comment": "Return {}: the outputs of all shards together must stay below 256 KiB",
+        "Comment": "Return {}: what a shard has made lies in the store, under its run's records",
         "OutputPath": None,
     }
     return {
         "Type": "Map",
         "Comment": "Run each shard of the manifest as an execution of its own",
+        "Label": SHARDS,
         "ItemReader": {
             "Resource": "arn:aws:states:::s3:getObject",
             "ReaderConfig": {"InputType": "JSONL"},
@@ -112,12 +132,21 @@ def _shards(workflow: Workflow) -> dict[str, Any]:
         },
         "ItemSelector": {"run.$": "$.run", "shard.$": "$$.Map.Item.Value"},
         "ItemProcessor": {
-            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+            "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": children},
             "StartAt": SHARD_STAGES[0],
             "States": states,
         },
         "MaxConcurrency": workflow.fleet,
         "ToleratedFailurePercentage": workflow.tolerated_failure_percentage,
+        # How each child ended, beside the run's records. Without it all outputs together would
+        # count against 256 KiB.
+        "ResultWriter": {
+            "Resource": "arn:aws:states:::s3:putObject",
+            "Parameters": {
+                "Bucket": f"${{{STORE_BUCKET}}}",
+                "Prefix.$": "$.run.results_prefix",
+            },
+        },
         # Storage reads what the shards have written, not what the Map returns.
         "ResultPath": None,
         "Next": STORAGE,

@@ -16,13 +16,14 @@ STAGES: Final = (INGESTION, PREPROCESSING, INFERENCE, VALIDATION, STORAGE)
 SHARD_STAGES: Final = (PREPROCESSING, INFERENCE, VALIDATION)
 """The stages that run once for each shard, and for a prompt."""
 
+BEGIN: Final = "Begin"
 ROUTE: Final = "Route"
 SHARDS: Final = "Shards"
 SHARD_DONE: Final = "ShardDone"
 PROMPT_PREFIX: Final = "Prompt"
 
 STORE_BUCKET: Final = "StoreBucket"
-"""The placeholder of the bucket that holds the manifest."""
+"""The placeholder of the bucket that holds the manifest and takes the Map's results."""
 
 
 def function_placeholder(stage: str) -> str:
