@@ -190,6 +190,11 @@ def test_a_bucket_that_refuses_fails_the_map_by_name(refused: str) -> None:
     assert not any("manifest" in key for key in bucket.objects)
 
 
+def test_what_failed_first_is_what_a_map_tells() -> None:
+    execution = run(["bad"], Bucket("FAILED"), handler=picky)
+    assert execution.error == "States.ExceedToleratedFailureThreshold"
+
+
 def test_each_map_run_has_a_place_of_its_own_also_without_a_prefix() -> None:
     bucket = Bucket()
     for _ in range(2):

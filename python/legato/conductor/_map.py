@@ -76,9 +76,9 @@ def _run(frame: Frame, state: Map, scope: Scope, items: Items, results: Results 
     # Where too many failed, nobody took the rest.
     for index, value in jobs:
         results.add_pending(_input(state, scope, index, value))
-    exported = results.close()
+    results.close()
     tally.result()
-    return exported
+    return results.exported()
 
 
 def _input(state: Map, scope: Scope, index: int, value: Any) -> Any:

@@ -75,27 +75,29 @@ class Results:
         """Add an item of which no child has started."""
         self._append("PENDING", {**_payload("Input", encode(data)), "Status": "PENDING"})
 
-    def close(self) -> dict[str, Any]:
-        """Write what is left and the manifest; return the Map's result.
-
-        Raises:
-            StateFailure: ``States.ResultWriterFailed``: the bucket refused a file.
-        """
+    def close(self) -> None:
+        """Write what is left, and the manifest last; what comes later is left out."""
         with self._lock:
             self._closed = True
             for kind in _KINDS:
                 self._flush(kind)
-            key = f"{self._folder}/manifest.json"
             manifest = {
                 "DestinationBucket": self._bucket,
                 "MapRunArn": self._map_run,
                 "ResultFiles": {kind: self._files[kind].written for kind in _KINDS},
             }
-            self._put(key, encode(manifest))
-            if self._failure is not None:
-                raise self._failure
-            details = {"Bucket": self._bucket, "Key": key}
-            return {"MapRunArn": self._map_run, "ResultWriterDetails": details}
+            self._put(f"{self._folder}/manifest.json", encode(manifest))
+
+    def exported(self) -> dict[str, Any]:
+        """Return the result of a Map that has exported.
+
+        Raises:
+            StateFailure: ``States.ResultWriterFailed``: the bucket refused a file.
+        """
+        if self._failure is not None:
+            raise self._failure
+        details = {"Bucket": self._bucket, "Key": f"{self._folder}/manifest.json"}
+        return {"MapRunArn": self._map_run, "ResultWriterDetails": details}
 
     def _append(self, kind: str, entry: dict[str, Any]) -> None:
         data = encode(entry)
