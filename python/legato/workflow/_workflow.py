@@ -9,13 +9,14 @@ from typing import Any
 
 from legato.settings import Settings
 from legato.workflow._check import check_workflow
+from legato.workflow._diagram import diagram_svg
 from legato.workflow._document import compile_document
 from legato.workflow._environment import compile_environment
 
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Workflow:
     """A model over a dataset, as one state machine.
 
@@ -90,6 +91,16 @@ class Workflow:
         if self.children is None:
             children = "EXPRESS" if self.compute == "lambda" else "STANDARD"
             object.__setattr__(self, "children", children)
+
+    def __repr__(self) -> str:
+        """Return the workflow in one line; not its parameters and queries, which users wrote."""
+        model = os.fspath(self.model)
+        about = f"task={self.task!r}, model={model!r}, compute={self.compute!r}, fleet={self.fleet}"
+        return f"Workflow(name={self.name!r}, {about})"
+
+    def _repr_svg_(self) -> str:
+        """Return the diagram of the state machine: what a notebook shows of a workflow."""
+        return diagram_svg(self.document())
 
     def document(self) -> dict[str, Any]:
         """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""
