@@ -20,7 +20,7 @@ pub const CHUNK_BYTES: u64 = 8 << 20;
 /// Most chunk CRCs that a reference carries itself; more lie in a sidecar object.
 pub const INLINE_CHUNKS: usize = 16;
 /// Largest accepted chunk: bounds what a read of one takes.
-const MOST_CHUNK_BYTES: u64 = 1 << 30;
+pub const MOST_CHUNK_BYTES: u64 = 1 << 30;
 /// Longest accepted JSON text of a reference.
 const REF_BYTES: usize = 16 << 10;
 

@@ -251,7 +251,9 @@ CHANGES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"id_field": "key"}, ("Ingestion", "Preprocessing", "Validation", "Storage")),
     # Other objects of the same content: the shards' stages find what they have made of it.
     ({"max_record_bytes": 1000}, ("Ingestion", "Storage")),
-    ({"max_length": 5}, ALL[1:]),
+    ({"max_length": 5}, ALL),
+    ({"shard_tokens": 10}, ALL),
+    ({"shard_tokens": 10_000}, ("Ingestion", "Storage")),
     ({"max_length": 48}, ()),  # the model's own
     ({"device": "cpu"}, ()),
     ({"num_threads": 1}, ()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from legato._native import Ref, Store
-from legato.errors import CorruptObjectError
+from legato.errors import AccessDeniedError, CorruptObjectError
 
 FORMAT = 1
 """Version of what stages write; part of every key, so that a new one never meets old objects."""
@@ -70,14 +70,52 @@ class Scope:
         """Iterate over the bytes of an object in verified chunks of at most 8 MiB."""
         return self._home(ref).chunks(ref)
 
+    def adopt(self, uri: str, version: str | None = None) -> Ref:
+        """Return the reference to an object that somebody else has stored, where it lies.
+
+        Args:
+            uri: Where, as people write it: nothing in it is percent-encoded.
+            version: Version id or etag that it must have; None takes what is there.
+
+        Raises:
+            AccessDeniedError: It lies outside of the run's store and of those that are allowed.
+            InputError: It has another version, or changed while it was read.
+            ObjectNotFoundError: There is no such object.
+        """
+        for store in (self.store, *self.others):
+            prefix = f"{plain(store.url)}/"
+            if uri.startswith(prefix):
+                return store.adopt(uri.removeprefix(prefix), version=version)
+        msg = (
+            f"{self.stage} may not read {uri}: it lies outside of the run's store "
+            f"{self.store.url}; add its bucket or folder to LEGATO_ALLOWED_STORES"
+        )
+        raise AccessDeniedError(msg)
+
+    def get_many_json(self, keys: Sequence[str]) -> list[Any]:
+        """Return small JSON objects by their keys, read at the same time.
+
+        Raises:
+            CorruptObjectError: One is no JSON.
+        """
+        found = self.store.get_many(list(keys))
+        return [self._parsed(key, data) for key, data in zip(keys, found, strict=True)]
+
+    def list(self, prefix: str) -> list[str]:
+        """Return the keys below a folder of an area that the state reads, sorted."""
+        return self.store.list(prefix)
+
     def get_json(self, key: str) -> Any:
         """Return a small JSON object by its key.
 
         Raises:
             CorruptObjectError: It is no JSON.
         """
+        return self._parsed(key, self.store.get(key))
+
+    def _parsed(self, key: str, data: bytes) -> Any:
         try:
-            return json.loads(self.store.get(key))
+            return json.loads(data)
         except ValueError:
             msg = f"object {self.store.url}/{key} is no JSON; run the state again that wrote it"
             raise CorruptObjectError(msg) from None
@@ -136,12 +174,17 @@ def bucket_key(url: str, key: str) -> str:
         key: The key in the store.
     """
     scheme, _, rest = url.partition("://")
-    prefix = rest.partition("/")[2] if scheme == "s3" else ""
-    if "%" in prefix:
-        from urllib.parse import unquote  # a URL is percent-encoded, a key is not
-
-        prefix = unquote(prefix)
+    prefix = plain(rest.partition("/")[2]) if scheme == "s3" else ""
     return f"{prefix}/{key}" if prefix else key
+
+
+def plain(url: str) -> str:
+    """Return a URL of a store or an object without percent-encoding, which keys do not have."""
+    if "%" not in url:
+        return url
+    from urllib.parse import unquote
+
+    return unquote(url)
 
 
 def derive(stage: str, inputs: Sequence[Ref], parameters: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, overload
 
 from legato._events import CARRIED, offload, resolve
 from legato._home import allowed_stores, open_store
+from legato._left import fetched, key_of
 from legato._native import Ref, Store
 from legato._scope import Scope
 from legato.errors import InputError, LegatoError, SettingsError
@@ -136,7 +137,7 @@ class Step:
             raise InputError(msg)
         allowed = allowed_stores(settings)
         scope = Scope.of(store, self.name, self.reads, self.writes, allowed)
-        resolved = resolve(event, scope)
+        resolved = resolve(fetched(event, scope), scope)
         for key in ("run", "counts"):
             if not isinstance(resolved.get(key, {}), dict):
                 kind = type(resolved[key]).__name__
@@ -241,10 +242,8 @@ def _from_environment() -> tuple[Settings, Store]:
 def _record_failure(store: Store, name: str, event: Any, line: str) -> None:
     """Keep why a task failed beside its run; a history has only the error's name."""
     try:
-        shard = event["shard"]["index"] if "shard" in event else 0
-        key = f"runs/{event['run']['id']}/failures/{name}-{shard:05d}.json"
-        store.put(line.encode(), key, media_type="application/json")
-    except (LegatoError, KeyError, TypeError, ValueError):
+        store.put(line.encode(), key_of(event, "failures", name), media_type="application/json")
+    except (LegatoError, AttributeError):
         # The event has no run, or the store is what failed: the error itself says so.
         _log.debug("no failure record was written")
 

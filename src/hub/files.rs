@@ -75,11 +75,21 @@ impl ModelFiles {
     pub fn from_bytes(files: impl IntoIterator<Item = (String, Bytes)>) -> Result<Self> {
         let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
         let names: Vec<String> = files.keys().cloned().collect();
-        Self::gather("in memory".to_owned(), &names, |name| files.remove(name).map(Content::Memory))
+        let find = |name: &str| files.remove(name).map(Content::Memory);
+        Self::gather("in memory".to_owned(), &names, true, find)
     }
 
     /// Finds the files that legato reads in a folder; nothing is loaded yet.
     pub fn from_dir(dir: &Path) -> Result<Self> {
+        Self::find(dir, true)
+    }
+
+    /// Finds the files by which texts become tokens: the weights need not be there, and are left out.
+    pub fn without_weights(dir: &Path) -> Result<Self> {
+        Self::find(dir, false)
+    }
+
+    fn find(dir: &Path, weights: bool) -> Result<Self> {
         let origin = dir.display().to_string();
         let entries = std::fs::read_dir(dir).map_err(|e| {
             let reason = match e.kind() {
@@ -93,7 +103,7 @@ impl ModelFiles {
         })?;
         let names: Vec<String> =
             entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
-        Self::gather(origin, &names, |name| {
+        Self::gather(origin, &names, weights, |name| {
             let path = dir.join(name);
             path.is_file().then_some(Content::Disk(path))
         })
@@ -103,6 +113,7 @@ impl ModelFiles {
     fn gather(
         origin: String,
         names: &[String],
+        weights: bool,
         mut find: impl FnMut(&str) -> Option<Content>,
     ) -> Result<Self> {
         let mut files = Self { origin, files: BTreeMap::new() };
@@ -114,19 +125,23 @@ impl ModelFiles {
         };
         add(&mut files, MODULES, None);
         let folder = files.transformer_folder()?;
+        let wanted = |name: &str| weights || !name.ends_with(WEIGHTS);
         for name in [CONFIG, TOKENIZER, WEIGHTS].iter().chain(&OPTIONAL).chain(&SENTENCE) {
-            add(&mut files, name, folder.as_ref());
+            if wanted(name) {
+                add(&mut files, name, folder.as_ref());
+            }
         }
-        files.require(names)?;
-        for name in files.sentence_files()? {
+        files.require(names, wanted)?;
+        for name in files.sentence_files()?.into_iter().filter(|name| wanted(name)) {
             add(&mut files, &name, None);
         }
         Ok(files)
     }
 
     /// Fails with what to do when a needed file is not there; `names` lists what is.
-    fn require(&self, names: &[String]) -> Result<()> {
-        let missing = [CONFIG, WEIGHTS, TOKENIZER].into_iter().find(|name| !self.has(name));
+    fn require(&self, names: &[String], wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let mut needed = [CONFIG, WEIGHTS, TOKENIZER].into_iter().filter(|name| wanted(name));
+        let missing = needed.find(|name| !self.has(name));
         let Some(missing) = missing else {
             return Ok(());
         };
@@ -207,6 +222,14 @@ impl ModelFiles {
         }
     }
 
+    /// Where each file lies, by the name that it has in the digest; nothing of files in memory.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.files.iter().filter_map(|(name, source)| match &source.content {
+            Content::Memory(_) => None,
+            Content::Disk(path) => Some((name.as_str(), path.as_path())),
+        })
+    }
+
     /// Names and bytes of all files but the weights.
     pub fn all_but_weights(&self) -> Result<Vec<(&str, Bytes)>> {
         let others = self.files.keys().filter(|name| *name != WEIGHTS);
@@ -246,6 +269,7 @@ impl ModelFiles {
 
     /// What pins this model: `sha256:` and the digest over names and digests of all files it consists of.
     pub fn digest(&self) -> Result<String> {
+        self.source(WEIGHTS)?;
         let mut all = Sha256::new();
         for name in self.files.keys() {
             all.update(name.as_bytes());

@@ -35,11 +35,18 @@ impl ModelFiles {
 
     /// Find the files of a model in a folder; they are read when they are needed.
     ///
+    /// Args:
+    ///     path: the folder.
+    ///     weights: without them what is left makes texts to tokens, and has no digest; they need not be there.
+    ///
     /// Raises:
     ///     ModelError: the folder is missing or not a whole model, or has a pickle only.
     #[staticmethod]
-    fn from_dir(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(Self { inner: enter::quick(py, || hub::ModelFiles::from_dir(&path))? })
+    #[pyo3(signature = (path, *, weights = true))]
+    fn from_dir(py: Python<'_>, path: PathBuf, weights: bool) -> PyResult<Self> {
+        let find =
+            if weights { hub::ModelFiles::from_dir } else { hub::ModelFiles::without_weights };
+        Ok(Self { inner: enter::quick(py, || find(&path))? })
     }
 
     /// Write the model to a new folder with its weights in eight bits, for loading with dtype="int8": about a
@@ -85,6 +92,12 @@ impl ModelFiles {
     #[getter]
     fn digest(&self, py: Python<'_>) -> PyResult<String> {
         enter::quick(py, || self.inner.digest())
+    }
+
+    /// Where each file lies, by its name in the digest. A folder of files with these names is the same model.
+    #[getter]
+    fn paths(&self) -> BTreeMap<String, PathBuf> {
+        self.inner.paths().map(|(name, path)| (name.to_owned(), path.to_owned())).collect()
     }
 
     /// sha256 of tokenizer.json, lower-case hex.

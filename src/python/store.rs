@@ -9,13 +9,13 @@ use super::arguments::{Count, Text};
 use super::chunks::Chunks;
 use super::errors::{input, to_python};
 use super::reference::Ref;
-use super::transfer::{self, Source};
+use super::transfer::{self, BINARY, Source};
 use super::values::{self, Said, Stored};
-use super::{enter, load, options, slice};
+use super::{enter, load, slice};
 use crate::error::Error;
 use crate::format;
 use crate::reference::Description;
-use crate::store::{self, Addressing, Areas, Body, Key, S3Options, Scoped};
+use crate::store::{self, Addressing, Areas, Body, Key, S3Options};
 
 /// A place for objects: a bucket ("s3://bucket/prefix"), a folder ("file:///path") or this process's memory
 /// ("memory://name").
@@ -179,6 +179,21 @@ impl Store {
         Ok(self.made(inner))
     }
 
+    /// Return the reference to an object of somebody else where it lies: read once, pinned to its version, not copied.
+    ///
+    /// Args:
+    ///     key: of an object of at most 16 GiB; above 128 MiB it is read later in chunks of a 16th of it.
+    ///     version: version id or etag that it must have; None takes what is there.
+    ///
+    /// Raises:
+    ///     InputError: it has another version, or changed while it was read.
+    ///     ObjectNotFoundError, AccessDeniedError, StoreUnavailableError.
+    #[pyo3(signature = (key, *, version = None))]
+    fn adopt(&self, py: Python<'_>, key: Text, version: Option<Text>) -> PyResult<Ref> {
+        transfer::adopt(py, &self.inner, &key.0, version.as_ref().map(|v| v.0.as_str()))
+            .map(|inner| self.made(inner))
+    }
+
     /// Store many values at the same time, replacing what was there.
     ///
     /// Args:
@@ -307,8 +322,8 @@ impl Store {
     ///     What was, or would be, removed: the keys of multipart uploads, or the names of staged files.
     #[pyo3(signature = (before, *, dry_run = true))]
     fn abandon(&self, py: Python<'_>, before: f64, dry_run: bool) -> PyResult<Vec<String>> {
-        let age = Duration::try_from_secs_f64(before)
-            .map_err(|_| input(py, "before must be a time in seconds since 1970"))?;
+        let age = Duration::try_from_secs_f64(before);
+        let age = age.map_err(|_| input(py, "before must be a time in seconds since 1970"))?;
         enter::io(py, self.inner.abandon("", UNIX_EPOCH + age, dry_run))
     }
 
@@ -363,13 +378,7 @@ impl Store {
         writes: Vec<String>,
         area: Option<String>,
     ) -> PyResult<Self> {
-        if self.scope.is_some() {
-            return Err(input(py, "the store is already seen through what a state has declared"));
-        }
-        let areas = Areas { stage, reads, writes, whole: area };
-        let inner = Arc::new(Scoped::new(self.inner.clone(), areas.clone()));
-        let options = self.options.clone();
-        Ok(Self { inner, options, scope: Some((areas, self.inner.clone())) })
+        self.seen_by(py, Areas { stage, reads, writes, whole: area })
     }
 
     /// What pickle calls: `open` with the options, which are keywords, and `scoped` of that.
@@ -377,23 +386,10 @@ impl Store {
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
-        let partial = py.import("functools")?.getattr("partial")?;
-        let kind = py.get_type::<Self>();
-        let again = if let Some((areas, whole)) = &self.scope {
-            let options = self.options.clone();
-            let whole = Bound::new(py, Self { inner: whole.clone(), options, scope: None })?;
-            let keywords = options::of_areas(py, areas)?;
-            partial.call((kind.getattr("scoped")?, whole, &areas.stage), Some(&keywords))?
-        } else {
-            let keywords = options::keywords(py, &self.options)?;
-            partial.call((kind.getattr("open")?, self.inner.url()), Some(&keywords))?
-        };
-        Ok((again, PyTuple::empty(py)))
+        self.again(py).map(|again| (again, PyTuple::empty(py)))
     }
 
     fn __repr__(&self) -> String {
         format!("Store({:?})", self.inner.url())
     }
 }
-
-const BINARY: &str = "application/octet-stream";

@@ -18,10 +18,13 @@ use super::reference::Ref;
 use super::values::{self, Said, Stored};
 use crate::error::Result;
 use crate::process::expect_writes;
+use crate::reference::Description;
 use crate::store::{self, Body, Key, Listed, Store};
 
 /// Requests of one call on the way at the same time: small objects wait for the server, not for us.
 pub(super) const AT_ONCE: usize = 32;
+/// What bytes are of which nobody has said more.
+pub(super) const BINARY: &str = "application/octet-stream";
 
 /// What a call is asked to read.
 #[allow(clippy::large_enum_variant)] // a few words more in a list that is as long as the objects are many
@@ -48,6 +51,20 @@ impl Source {
             Err(_) => Err(input(value.py(), "give a Ref or a key")),
         }
     }
+}
+
+/// The reference to an object that somebody else has stored.
+pub(super) fn adopt(
+    py: Python<'_>,
+    store: &Arc<dyn Store>,
+    key: &str,
+    version: Option<&str>,
+) -> PyResult<crate::reference::Ref> {
+    let about = Description { media_type: BINARY.to_owned(), ..Description::default() };
+    // Its size is not known yet, and it may be large.
+    enter::io_of(py, u64::MAX, async {
+        store::adopt(store.as_ref(), &Key::parse(key)?, version, about).await
+    })
 }
 
 /// A bytes object that nobody else knows yet, and that has no content yet.

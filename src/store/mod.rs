@@ -1,5 +1,6 @@
 //! Where objects lie. A store knows keys and bytes; what makes an output whole is in `object`.
 
+mod adopt;
 mod contract;
 mod deadline;
 mod key;
@@ -13,6 +14,7 @@ mod s3;
 mod scoped;
 mod window;
 
+pub use adopt::adopt;
 pub use contract::{Body, Condition, Head, Listed, Parts, Put, Store, Stored, Upload};
 pub use key::{Key, REF_SUFFIX};
 pub use local::LocalStore;

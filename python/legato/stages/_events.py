@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import legato._native as native
 from legato._native import Ref
+from legato._scope import plain
 from legato.errors import InputError
 from legato.step import Task
 
@@ -32,6 +33,36 @@ def ref_of(event: Mapping[str, Any], *path: str) -> Ref:
         msg = f"the event has no reference at {'.'.join(path)}; send what the former state returned"
         raise InputError(msg)
     return value
+
+
+def source_of(event: Mapping[str, Any], task: Task) -> Ref:
+    """Return the run's input: a reference, or an object that is read where it lies.
+
+    The second is ``{"uri": "s3://bucket/a%20key"}`` or, as events of S3 name it,
+    ``{"bucket": "bucket", "key": "a key"}``, and may say a ``version``: its id or its etag.
+
+    Raises:
+        InputError: There is none, or the object is not the version that the event names.
+        AccessDeniedError: The object lies outside of the stores that the run may read.
+    """
+    value = event.get("input")
+    if not isinstance(value, Mapping):
+        return ref_of(event, "input")
+    uri, bucket, key, version = map(value.get, ("uri", "bucket", "key", "version"))
+    if isinstance(bucket, str) and isinstance(key, str) and uri is None:
+        where = f"s3://{bucket}/{key}"
+    elif isinstance(uri, str):
+        where = plain(uri)
+    else:
+        where = ""
+    # An event of S3 has an empty version where the bucket keeps none.
+    if not where or not isinstance(version or "", str):
+        msg = (
+            "the event has no reference at input, nor where an object lies; send what legato "
+            "stored, {'uri': ...} or {'bucket': ..., 'key': ...}"
+        )
+        raise InputError(msg)
+    return task.scope.adopt(where, version or None)
 
 
 def run_id(task: Task) -> str:

@@ -15,7 +15,7 @@ from legato.stages._events import VECTORS, ref_of
 from legato.step import Task, step
 
 
-@step(name="inference", reads=["preprocessing"])
+@step(name="inference", reads=["preprocessing", "models"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Run the model over the tokens of a shard; row i of the output is record i of the shard.
 
@@ -28,7 +28,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
             is wrong.
     """
     tokens = ref_of(event, "tokens")
-    files, settings = _models.model_files(task.settings), task.settings
+    files, settings = _models.model_files(task), task.settings
     parameters: dict[str, Any] = {
         "task": settings.task,
         "model": files.digest,
@@ -52,13 +52,12 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
 
 def _vectors(task: Task, folder: Folder, name: str, encoded: Tokens) -> Ref:
-    engine = _models.engine(task.settings)
-    before = engine.prompt_tokens(_models.prompt(task.settings))
+    engine, files = _models.engine(task), _models.model_files(task)
+    before = engine.prompt_tokens(_models.prompt(task.settings, files))
     rows = engine.run(encoded, prompt_tokens=before)
-    model = _models.model_files(task.settings).digest
     return folder.commit(
         name,
-        native.write_safetensors({VECTORS: rows}, metadata={"model": model}),
+        native.write_safetensors({VECTORS: rows}, metadata={"model": files.digest}),
         media_type=TENSORS,
         records=len(rows),
         dtype=str(rows.dtype),
@@ -67,6 +66,6 @@ def _vectors(task: Task, folder: Folder, name: str, encoded: Tokens) -> Ref:
 
 
 def _answers(task: Task, folder: Folder, name: str, encoded: Tokens) -> Ref:
-    answers = _models.head(task.settings).answers(encoded, **task.settings.parameters)
+    answers = _models.head(task).answers(encoded, **task.settings.parameters)
     lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
     return folder.commit(name, lines.encode(), media_type=JSONL, records=len(answers))

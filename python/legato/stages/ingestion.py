@@ -1,27 +1,26 @@
 """Ingestion: an input file to shards of records, and the manifest that the fleet reads.
 
-Reads ``input`` (a reference to JSONL, also compressed with zstd, CSV, TXT or Parquet), writes
-shards, ``manifest.jsonl`` (one line a shard), ``rejected.jsonl`` (where and why, never the text)
-and ``summary.json``.
+Reads ``input`` (a reference to JSONL, also compressed with zstd, CSV, TXT or Parquet, or where an
+object lies that somebody else has stored), writes shards, ``manifest.jsonl`` (one line a shard),
+``rejected.jsonl`` (where and why, never the text) and ``summary.json``.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from legato._events import JSON, JSONL
 from legato._native import Ref, inflate
 from legato._scope import Folder, bucket_key
 from legato.errors import InputError
-from legato.stages._events import ref_of, run_id
-from legato.stages._readers import COMPRESSED, Record, Rejected, kind_of, read_records
+from legato.stages import _models
+from legato.stages._events import run_id, source_of
+from legato.stages._readers import COMPRESSED, Rejected, kind_of, read_records
+from legato.stages._shards import BATCH_BYTES, Limits, cut
 from legato.step import Task, step
-
-SHARD_BYTES = 4 << 20
-"""Most bytes of text in a shard, whatever the number of records: a shard has minutes, not hours."""
 
 MAX_SHARDS = 80_000
 """Most shards of a run: the empty outputs of more would not fit into the Map's 256 KiB."""
@@ -29,16 +28,18 @@ MAX_SHARDS = 80_000
 MANIFEST, SUMMARY, REJECTED = "manifest.jsonl", "summary.json", "rejected.jsonl"
 
 
-@step(name="ingestion", reads=["inputs"])
+@step(name="ingestion", reads=["inputs", "models"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Split the input into shards.
 
     Raises:
         InputError: The input is empty, of an unknown kind, or none of its records can be used.
     """
-    source = ref_of(event, "input")
+    source = source_of(event, task)
     settings = task.settings
     kind = kind_of(source.uri)
+    files = _models.text_files(task)
+    length = _models.max_length(settings, files)
     folder = task.scope.folder(
         inputs=[source],
         parameters={
@@ -46,6 +47,11 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
             "text_field": settings.text_field,
             "id_field": settings.id_field,
             "shard_records": settings.shard_records,
+            "shard_tokens": settings.shard_tokens,
+            # How many tokens a text has.
+            "tokenizer": files.tokenizer_digest,
+            "max_length": length,
+            **_models.of_texts(settings, files),
             "max_record_bytes": settings.max_record_bytes,
             # The manifest holds references, which name the store.
             "store": task.scope.store.url,
@@ -55,7 +61,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     )
     found = _finished(task, folder)
     cached = found is not None
-    manifest, summary = found or _split(source, kind, task, folder)
+    if found is None:
+        found = _split(source, kind, _models.Counter(settings, files, length), task, folder)
+    manifest, summary = found
     task.count(records_in=summary["in"], out=summary["out"], cached=cached)
     run = {
         **task.run,
@@ -83,7 +91,9 @@ def _finished(task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]] | None:
     return manifest, json.loads(task.get(summary))
 
 
-def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]]:
+def _split(
+    source: Ref, kind: str, count: _models.Counter, task: Task, folder: Folder
+) -> tuple[Ref, dict[str, Any]]:
     settings = task.settings
     chunks = task.scope.chunks(source)
     records = read_records(
@@ -96,18 +106,21 @@ def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dic
     rejected: list[Rejected] = []
     lines: list[str] = []
     total = 0
-    for shard in _shards(records, rejected, settings.shard_records):
-        data = "".join(_line({"id": r.id, "text": r.text}) for r in shard).encode()
+    limits = Limits(settings.shard_tokens, settings.shard_records)
+    for shard in cut(records, rejected, count, limits, batch_bytes=BATCH_BYTES // count.rows):
+        data = "".join(_line({"id": r.id, "text": r.text}) for r in shard.records).encode()
         name = f"shard-{len(lines):05d}.jsonl"
         if len(lines) == MAX_SHARDS:
             msg = (
-                f"the input makes more than {MAX_SHARDS:,} shards of {settings.shard_records:,} "
-                "records; raise shard_records"
+                f"the input makes more than {MAX_SHARDS:,} shards of {settings.shard_tokens:,} "
+                f"tokens or {settings.shard_records:,} records; raise the one that is too small"
             )
             raise InputError(msg)
-        ref = folder.commit(name, data, media_type=JSONL, records=len(shard))
-        total += len(shard)
-        lines.append(_line({"index": len(lines), "records": len(shard), "ref": ref.to_dict()}))
+        size = len(shard.records)
+        ref = folder.commit(name, data, media_type=JSONL, records=size)
+        total += size
+        about = {"index": len(lines), "records": size, "tokens": shard.tokens}
+        lines.append(_line({**about, "ref": ref.to_dict()}))
     _refuse_nothing(source, total, rejected)
     reasons = Counter(r.reason for r in rejected)
     summary = {"in": total + len(rejected), "out": total, "rejected": dict(sorted(reasons.items()))}
@@ -121,25 +134,6 @@ def _split(source: Ref, kind: str, task: Task, folder: Folder) -> tuple[Ref, dic
 
 def _is_compressed(source: Ref) -> bool:
     return source.uri.lower().endswith(COMPRESSED)
-
-
-def _shards(
-    records: Iterator[Record | Rejected], rejected: list[Rejected], most: int
-) -> Iterator[list[Record]]:
-    shard: list[Record] = []
-    size = 0
-    for record in records:
-        if isinstance(record, Rejected):
-            rejected.append(record)
-            continue
-        length = len(record.text)
-        if shard and (len(shard) == most or size + length > SHARD_BYTES):
-            yield shard
-            shard, size = [], 0
-        shard.append(record)
-        size += length
-    if shard:
-        yield shard
 
 
 def _refuse_nothing(source: Ref, total: int, rejected: list[Rejected]) -> None:

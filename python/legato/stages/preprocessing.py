@@ -11,7 +11,7 @@ from legato.stages._events import read_shard, ref_of
 from legato.step import Task, step
 
 
-@step(name="preprocessing", reads=["ingestion"])
+@step(name="preprocessing", reads=["ingestion", "models"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Tokenize a shard; row i of the output is record i of the shard.
 
@@ -22,21 +22,21 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         InputError: A parameter of the task is wrong.
     """
     shard = ref_of(event, "shard", "ref")
-    files = _models.model_files(task.settings)
-    length = _models.max_length(task.settings, files)
+    files, settings = _models.pinned_files(task), task.settings
+    length = _models.max_length(settings, files)
     folder = task.scope.folder(
         inputs=[shard],
         parameters={
             "tokenizer": files.tokenizer_digest,
             "max_length": length,
-            **_models.of_texts(task.settings),
+            **_models.of_texts(settings, files),
         },
     )
     tokens = folder.find("tokens.safetensors")
     cached = tokens is not None
     if tokens is None:
         _, texts = read_shard(task, shard)
-        encoded = _models.encode(task.settings, texts, length)
+        encoded = _models.encode(settings, files, texts, length)
         tokens = folder.commit(
             "tokens.safetensors",
             encoded.to_bytes(),

@@ -7,17 +7,19 @@ written last, once. Readers that start from it never see a run that is half done
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from legato._native import Ref
-from legato.errors import ObjectNotFoundError
 from legato.stages._events import ref_of, run_id
 from legato.step import Task, step
 
 SHARD_STAGES = ("preprocessing", "inference", "validation")
 MOST_MISSING = 20
 """Most missing shards that the output names; the result's manifest names all."""
+
+READ_AT_ONCE = 1024
+"""Records of shards whose bytes are in memory at the same time."""
 
 
 @step(name="storage", reads=["ingestion", "runs"])
@@ -31,7 +33,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     manifest = ref_of(event, "run", "manifest")
     lines = task.get(manifest).splitlines()
     shards = [json.loads(line) for line in lines]
-    records = [_record(task, int(shard["index"])) for shard in shards]
+    records = _records(task, [int(shard["index"]) for shard in shards])
     parts = [record for record in records if record is not None]
     missing = [s["index"] for s, record in zip(shards, records, strict=True) if record is None]
     refs = [Ref.from_dict(part["ref"]) for part in parts]
@@ -77,12 +79,19 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     }
 
 
-def _record(task: Task, index: int) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = task.scope.get_json(f"runs/{run_id(task)}/shards/{index:05d}.json")
-    except ObjectNotFoundError:
-        return None
-    return record
+def _records(task: Task, indices: Sequence[int]) -> list[dict[str, Any] | None]:
+    """Return what the shards of this run have written, None of those that have not."""
+    folder = f"runs/{run_id(task)}/shards/"
+    there = set(task.scope.list(folder))
+    keys = {index: f"{folder}{index:05d}.json" for index in indices}
+    found: dict[int, dict[str, Any]] = {}
+    wanted = [index for index in indices if keys[index] in there]
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        some = wanted[start : start + READ_AT_ONCE]
+        found.update(
+            zip(some, task.scope.get_many_json([keys[index] for index in some]), strict=True)
+        )
+    return [found.get(index) for index in indices]
 
 
 def _totals(parts: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -40,7 +40,7 @@ NORM_TOLERANCE = 1e-3
 """How far the length of a normalised vector may be from 1."""
 
 
-@step(name="validation", reads=["ingestion", "inference"], writes=["validation", "runs"])
+@step(name="validation", reads=["ingestion", "inference", "models"], writes=["validation", "runs"])
 def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Check the vectors or answers of a shard, and write those that pass with ids and digests.
 
@@ -51,7 +51,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     shard = ref_of(event, "shard", "ref")
     outputs = ref_of(event, "vectors" if of_vectors else "answers")
     record = f"runs/{run_id(task)}/shards/{shard_index(event):05d}.json"
-    normalized = of_vectors and _models.model_files(task.settings).normalize
+    normalized = of_vectors and _models.pinned_files(task).normalize
     folder = task.scope.folder(
         inputs=[shard, outputs],
         parameters={"norm_tolerance": NORM_TOLERANCE if normalized else None},
