@@ -648,7 +648,7 @@ def test_more_shards_than_a_map_can_return_are_refused(
 ) -> None:
     monkeypatch.setattr("legato.stages.ingestion.MAX_SHARDS", 2)
     source = write(tmp_path, "in.jsonl")
-    with pytest.raises(InputError, match="more than 2 shards of 2 records; raise shard_records"):
+    with pytest.raises(InputError, match="more than 2 shards of 32,768 tokens or 2 records; raise"):
         legato.run(make(), store=url, input=source)
     assert legato.run(make(shard_records=3), store=url, input=source).status == "complete"
 
