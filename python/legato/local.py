@@ -133,7 +133,7 @@ def run(  # noqa: PLR0913 - all but the first are optional
             _record(opened, execution)
         raise failures.error(execution)
     _record(opened, execution)
-    return _run(opened, execution, time.perf_counter() - started)
+    return run_of(opened, execution, time.perf_counter() - started)
 
 
 def bind(
@@ -204,7 +204,8 @@ def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: Sourc
     return Settings.from_env(over={"LEGATO_MAX_LENGTH": "", **environment})
 
 
-def _run(store: Store, execution: Execution, seconds: float) -> Run:
+def run_of(store: Store, execution: Execution, seconds: float) -> Run:
+    """Return what an execution has made, from its output."""
     output = execution.output
     manifest = Ref.from_dict(output["run"]["manifest"])
     folder = store.key_of(manifest).rpartition("/")[0]

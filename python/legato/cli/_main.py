@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import legato
-from legato.cli import bench, gc, quantize, run, synth
+from legato.cli import bench, deploy, gc, quantize, run, synth
 from legato.errors import LegatoError
 
-VERBS = (quantize, run, synth, gc, bench)
+VERBS = (quantize, run, synth, deploy, gc, bench)
 
 FAILED = 1
 INTERRUPTED = 130
@@ -51,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LegatoError as error:
         sys.stderr.write(f"legato: {type(error).__name__}: {error}\n")
         return FAILED
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "\nlegato: stopped; finished shards are kept, the same command goes on from there\n"
+    except KeyboardInterrupt as left:
+        # A run on AWS goes on without us, and says how to find it again.
+        said = str(left) or (
+            "legato: stopped; finished shards are kept, the same command goes on from there"
         )
+        sys.stderr.write(f"\n{said}\n")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone: nothing is left to say, also not at exit.

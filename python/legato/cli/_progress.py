@@ -46,7 +46,9 @@ class Progress:
         if stage not in self._done or event.type not in ("TaskStateEntered", "TaskSucceeded"):
             return
         if event.type == "TaskSucceeded":
-            counts = event.output["Payload"].get("counts", {}).get(stage.lower(), {})
+            # Tasks other than functions return what their service says, or nothing.
+            payload = (event.output or {}).get("Payload") or {}
+            counts = payload.get("counts", {}).get(stage.lower(), {})
             self._done[stage] += int(counts.get("in", 0))
             if stage == "Ingestion":
                 self._total = int(counts["out"])

@@ -1,4 +1,4 @@
-"""Run a workflow in this process, and show what it did.
+"""Run a workflow in this process, or with --aws on AWS, and show what it did.
 
 The state machine is the one that is deployed; the store is a folder unless told otherwise.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import legato
+from legato.cli import _aws
 from legato.cli._load import load_workflow
 from legato.cli._progress import Progress, display
 from legato.cli._report import report
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--input", metavar="FILE", help="JSONL, CSV, TXT or Parquet instead of the dataset"
+        "--input",
+        metavar="FILE",
+        help="JSONL, CSV, TXT or Parquet instead of the dataset; with --aws also s3://bucket/key",
     )
     source.add_argument("--text", metavar="TEXT", help="one prompt instead of the dataset")
     parser.add_argument(
@@ -42,12 +45,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="search the result; instead of the workflow's queries",
     )
+    parser.add_argument(
+        "--aws", action="store_true", help="run what legato deploy has deployed, and follow it"
+    )
+    parser.add_argument(
+        "--detach", action="store_true", help="with --aws: start it, and do not follow it"
+    )
+    _aws.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the workflow; return the exit status."""
     workflow = load_workflow(arguments.workflow)
     queries = _queries(workflow, arguments)
+    if arguments.aws:
+        from legato.cli._remote import run_remotely
+
+        made = run_remotely(workflow, arguments)
+        return 0 if made is None else finish(workflow, made, arguments.text is not None, queries)
+    _refuse_aws(arguments)
     with display() as shown:
         run = legato.run(
             workflow,
@@ -56,12 +72,29 @@ def main(arguments: argparse.Namespace) -> int:
             text=arguments.text,
             listener=Progress(shown),
         )
+    return finish(workflow, run, arguments.text is not None, queries)
+
+
+def finish(
+    workflow: Workflow,
+    run: Run,
+    prompt: bool,  # noqa: FBT001 - what the run was
+    queries: Sequence[str] = (),
+) -> int:
+    """Show what a run has made; return the exit status."""
     sys.stdout.write("\n" + report(workflow, run))
-    if arguments.text is not None:
+    if prompt:
         _show(run)
     if queries:
         _answer(workflow, run, queries)
     return 0 if run.status == "complete" else INCOMPLETE
+
+
+def _refuse_aws(arguments: argparse.Namespace) -> None:
+    given = ("detach", "stack_name", "region", "profile", "endpoint_url")
+    for name in (name for name in given if getattr(arguments, name)):
+        msg = f"--{name.replace('_', '-')} is for runs on AWS; give --aws too"
+        raise InputError(msg)
 
 
 def _show(run: Run) -> None:

@@ -1,0 +1,260 @@
+"""Sessions of AWS for the verbs that deploy and follow; the core and the stages need no boto3."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from legato.errors import (
+    AccessDeniedError,
+    InputError,
+    LegatoError,
+    SettingsError,
+    StoreUnavailableError,
+    WorkflowError,
+)
+
+DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"}
+)
+SKEWED: Final = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
+_SKEWED: Final = re.compile("Signature expired|not yet current|RequestTimeTooSkewed")
+BUSY: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "SlowDown",
+        "RequestLimitExceeded",
+    }
+)
+MISSING_OPERATION: Final = frozenset(
+    {"UnknownOperation", "UnknownOperationException", "InvalidAction", "NotImplemented", "501"}
+)
+"""How endpoints that are not AWS say that they lack an operation."""
+
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A region of an account, and how to reach it. It never holds or shows a secret.
+
+    Attributes:
+        region: Where everything lies.
+        endpoint_url: An endpoint instead of AWS's own, such as an emulator's.
+        session: boto3's.
+    """
+
+    region: str
+    endpoint_url: str | None
+    session: Any = field(repr=False)
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        endpoint_url: str | None = None,
+    ) -> Aws:
+        """Open a session; nothing is asked of AWS yet.
+
+        What is given is set in this process's environment, too, where stores on S3 find it.
+
+        Args:
+            region: By default AWS_REGION, AWS_DEFAULT_REGION, or the profile's.
+            profile: A profile of ``~/.aws/config``; by default AWS_PROFILE.
+            endpoint_url: By default AWS_ENDPOINT_URL, or AWS itself.
+
+        Raises:
+            SettingsError: boto3 is not installed, there is no such profile, or no region.
+        """
+        boto3 = _boto3()
+        from botocore.exceptions import ProfileNotFound
+
+        for name, value in (
+            ("AWS_REGION", region),
+            ("AWS_PROFILE", profile),
+            ("AWS_ENDPOINT_URL", endpoint_url),
+        ):
+            if value is not None:
+                os.environ[name] = value
+        asked = region or os.environ.get("AWS_REGION") or None
+        try:
+            session = boto3.session.Session(region_name=asked, profile_name=profile)
+            found = session.region_name
+        except ProfileNotFound:
+            msg = "there is no such AWS profile; check --profile, AWS_PROFILE and ~/.aws/config"
+            raise SettingsError(msg) from None
+        if not found:
+            msg = "no AWS region is set; give --region, or set AWS_REGION"
+            raise SettingsError(msg)
+        return cls(found, endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None, session)
+
+    def client(self, service: str) -> Any:
+        """Return a client of a service, the same one each time."""
+        made = self._clients.get(service)
+        if made is None:
+            from botocore.config import Config
+
+            # An emulator has no names of hosts for its buckets.
+            style = {"addressing_style": "path"} if self.endpoint_url else {}
+            config = Config(
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                connect_timeout=10,
+                read_timeout=60,
+                user_agent_extra="legato",
+                s3=style,
+            )
+            made = self.session.client(
+                service, region_name=self.region, endpoint_url=self.endpoint_url, config=config
+            )
+            self._clients[service] = made
+        return made
+
+    @cached_property
+    def _clients(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Whose credentials these are: ``Account`` and ``Arn``."""
+        with explained("sts:GetCallerIdentity", "the configured credentials"):
+            found = self.client("sts").get_caller_identity()
+        return {"Account": str(found["Account"]), "Arn": str(found["Arn"])}
+
+    @property
+    def account(self) -> str:
+        """The account's id, 12 digits."""
+        return self.identity["Account"]
+
+
+def _boto3() -> Any:
+    try:
+        import boto3
+        import boto3.session
+    except ImportError:
+        msg = "boto3 is not installed, and deploying needs it; pip install 'legato[aws]'"
+        raise SettingsError(msg) from None
+    return boto3
+
+
+@contextmanager
+def explained(action: str, resource: str) -> Iterator[None]:
+    """Turn errors of boto3 into those of legato.
+
+    Args:
+        action: What is asked, as IAM calls it, such as ``states:StartExecution``.
+        resource: What it is asked of, for people.
+
+    Raises:
+        AccessDeniedError: The caller may not; the message says what to allow whom.
+        SettingsError: There are no credentials, or they are not valid.
+        StoreUnavailableError: There was no answer, or the service is busy.
+        WorkflowError: Any other refusal.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise translated(error, action, resource) from None
+
+
+def code_of(error: Exception) -> str:
+    """Return the code of an error of boto3; its class's name where no service answered."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", ""))
+    return type(error).__name__
+
+
+def translated(error: Exception, action: str, resource: str) -> LegatoError:
+    """Return an error of boto3 as one of legato; see :func:`explained`."""
+    code = code_of(error)
+    response = getattr(error, "response", None) or {}
+    said = str(response.get("Error", {}).get("Message", "") or error).strip()
+    if code in SKEWED or _SKEWED.search(said):
+        return SettingsError(f"AWS refused the signature ({code}); set this machine's clock right")
+    if code in DENIED:
+        return AccessDeniedError(_denied(said, action, resource))
+    advice = next((what for codes, what in _CREDENTIALS if code in codes), None)
+    if advice is not None:
+        return SettingsError(f"{advice} ({code})")
+    if code in BUSY or code in _UNREACHED:
+        reason = "is busy" if code in BUSY else "did not answer; check --region and --endpoint-url"
+        return StoreUnavailableError(f"{action} of {resource}: the service {reason} ({code})")
+    kind = InputError if code in _REFUSED else WorkflowError
+    return kind(f"{action} of {resource} failed: {code}: {said}")
+
+
+_CREDENTIALS: Final = (
+    (
+        {
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestExpired",
+            "TokenRetrievalError",
+            "UnauthorizedSSOTokenError",
+            "SSOTokenLoadError",
+        },
+        "the AWS credentials have expired; log in again: aws sso login",
+    ),
+    (
+        {
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "AuthFailure",
+            "InvalidSignatureException",
+        },
+        ("AWS does not know the credentials; check AWS_PROFILE, AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, and that the region is one of theirs"),
+    ),
+    (
+        {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"},
+        ("no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY, or log in: aws sso login"),
+    ),
+)
+"""Codes that speak of credentials, and what to do."""
+
+_REFUSED: Final = frozenset({"ParamValidationError", "InvalidRegionError", "ValidationError"})
+
+_UNREACHED: Final = frozenset(
+    {
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionClosedError",
+        "ConnectionError",
+        "SSLError",
+        "ProxyConnectionError",
+        "HTTPClientError",
+    }
+)
+
+
+def _denied(said: str, action: str, resource: str) -> str:
+    who = re.search(r"(?:User|Principal): (arn:\S+)", said)
+    what = re.search(r"not authorized to perform: ([a-z0-9-]+:\w+)", said)
+    where = re.search(r"on resource: (arn:\S+)", said)
+    named = what.group(1) if what else action
+    arn = where.group(1).rstrip(".,") if where else resource
+    return (
+        f"{named} on {arn} is denied to {who.group(1) if who else 'the configured credentials'}; "
+        f"add to its policy: {statement(named, arn)}"
+    )
+
+
+def statement(action: str, resource: str) -> str:
+    """Return the statement of a policy that would allow it, as JSON."""
+    arn = resource if resource.startswith("arn:") else "*"
+    return f'{{"Effect": "Allow", "Action": "{action}", "Resource": "{arn}"}}'

@@ -1,0 +1,65 @@
+"""Follow a run on AWS from a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from legato.cli import _aws
+from legato.cli._progress import Progress, display
+from legato.errors import InputError
+from legato.local import Run
+from legato.workflow import Workflow
+
+if TYPE_CHECKING:
+    from legato.remote import Target
+
+
+class Left(KeyboardInterrupt):
+    """Ctrl-C while a run is followed: the run goes on."""
+
+
+def run_remotely(workflow: Workflow, arguments: argparse.Namespace) -> Run | None:
+    """Start a run of a deployed workflow and follow it; None where it is not followed.
+
+    Raises:
+        Left: Ctrl-C; the message says how to go on.
+    """
+    from legato.remote import Target, start
+
+    if arguments.store is not None:
+        msg = "--store is for runs here; a run on AWS uses the store of its stack"
+        raise InputError(msg)
+    name = arguments.stack_name or workflow.name
+    target = Target.of_stack(_aws.connect(arguments), name)
+    started = start(workflow, target, input=arguments.input, text=arguments.text)
+    _aws.say(f"started {started}")
+    if arguments.detach:
+        sys.stdout.write(f"{started}\n")
+        _aws.say(how_to_go_on(target, started))
+        return None
+    return follow_here(target, started)
+
+
+def follow_here(target: Target, run: str) -> Run:
+    """Follow a run with progress on the terminal.
+
+    Raises:
+        Left: Ctrl-C; the message says how to go on.
+    """
+    from legato.remote import follow
+
+    try:
+        with display() as shown:
+            return follow(target, run, listener=Progress(shown))
+    except KeyboardInterrupt:
+        raise Left(how_to_go_on(target, run)) from None
+
+
+def how_to_go_on(target: Target, run: str) -> str:
+    """Say how to look at a run, and how to stop it."""
+    where = f"{run} --stack-name {target.stack} --region {target.aws.region}"
+    if target.aws.endpoint_url:
+        where += f" --endpoint-url {target.aws.endpoint_url}"
+    return f"look: legato status {where}\nstop: legato status {where} --stop"

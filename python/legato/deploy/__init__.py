@@ -1,0 +1,7 @@
+"""Workflows on AWS: package them, deploy their stacks, check what they stand on, remove them."""
+
+from legato.deploy._deploy import Options, deploy
+from legato.deploy._package import Package, build
+from legato.deploy._stack import Stack
+
+__all__ = ["Options", "Package", "Stack", "build", "deploy"]

@@ -1,0 +1,214 @@
+"""Deploy a workflow: its template, its code and its model."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from legato._aws import Aws
+from legato._native import ModelFiles
+from legato.deploy._artifacts import Artifacts, open_artifacts
+from legato.deploy._package import (
+    MAX_UNZIPPED_BYTES,
+    MIB,
+    MODEL,
+    Package,
+    build,
+    check_size,
+    model_bytes,
+)
+from legato.deploy._platform import misfits, runtime_for
+from legato.deploy._stack import ChangeSet, Stack
+from legato.errors import InputError
+from legato.pipeline import check_revision
+from legato.workflow import Workflow
+
+TEMPLATE: Final = "template.yaml"
+TAG: Final = "legato:workflow"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to deploy.
+
+    Attributes:
+        stack_name: By default the workflow's name.
+        parameters: Of the template, by name.
+        wheels: Built wheels instead of the installed packages, of legato and numpy.
+        bootstrap: A program for the runtime ``provided.al2023``.
+        runtime: Runtime of the functions; by default the one that the modules fit.
+        artifacts: ``s3://bucket/prefix`` for code and templates.
+        mirror_model: Leave the model in the store, also where it would fit into the zip.
+        template: A template instead of the workflow's own.
+        dry_run: Show the changes, and apply none.
+    """
+
+    stack_name: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    wheels: Sequence[Path] = ()
+    bootstrap: Path | None = None
+    runtime: str | None = None
+    artifacts: str | None = None
+    mirror_model: bool = False
+    template: Path | None = None
+    dry_run: bool = False
+
+
+def deploy(
+    workflow: Workflow, aws: Aws, options: Options | None = None, *, say: Say | None = None
+) -> dict[str, str]:
+    """Create or update the stack of a workflow.
+
+    Args:
+        workflow: The definition.
+        aws: Where to.
+        options: How; the defaults without it.
+        say: Called with lines of progress.
+
+    Returns:
+        The stack's outputs by name.
+
+    Raises:
+        WorkflowError: The workflow has a gap in its grants, or a resource failed.
+        OutputTooLargeError: The functions are over Lambda's limit.
+        InputError: Native modules do not fit the functions, or a parameter is not known.
+    """
+    return _Deployment(workflow, aws, options or Options(), say or _silent).run()
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _Deployment:
+    workflow: Workflow
+    aws: Aws
+    options: Options
+    say: Say
+
+    def run(self) -> dict[str, str]:
+        template = self._template()
+        files = ModelFiles.from_dir(self.workflow.model)
+        revision = self.workflow.model_revision
+        check_revision(files, self.workflow.model, revision, f"workflow {self.workflow.name}")
+        stack = Stack(self.aws, self.options.stack_name or self.workflow.name)
+        mirrored = self._is_mirrored()
+        package = self._package(mirrored=mirrored)
+        artifacts = open_artifacts(self.aws, self.options.artifacts)
+        key, fresh = artifacts.put_package(package)
+        self.say(f"{'uploaded' if fresh else 'already there:'} s3://{artifacts.bucket}/{key}")
+        parameters = {
+            "CodeBucket": artifacts.bucket,
+            "CodeKey": key,
+            "Runtime": self._runtime(package),
+            "Architecture": self._architecture(package),
+            "ModelId": MODEL,
+            "ModelRevision": files.digest,
+            **self._dataset(),
+        }
+        found = stack.describe()
+        if mirrored and found is not None and stack.outputs().get("StoreUrl"):
+            parameters["ModelId"] = self._mirror(files, stack.outputs()["StoreUrl"])
+            mirrored = False
+        outputs = self._apply(stack, template, parameters, artifacts)
+        if mirrored and not self.options.dry_run:
+            # The bucket that the model goes to is of this stack, and was not there before.
+            parameters["ModelId"] = self._mirror(files, outputs["StoreUrl"])
+            outputs = self._apply(stack, template, parameters, artifacts)
+        return outputs
+
+    def _template(self) -> str:
+        if self.options.template is not None:
+            try:
+                return self.options.template.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                msg = f"the template {self.options.template} cannot be read; check the path"
+                raise InputError(msg) from None
+        synth = importlib.import_module("legato.workflow").synth
+        return str(synth(self.workflow)[TEMPLATE])
+
+    def _is_mirrored(self) -> bool:
+        return self.options.mirror_model or (
+            model_bytes(Path(self.workflow.model)) > MAX_UNZIPPED_BYTES
+        )
+
+    def _package(self, *, mirrored: bool) -> Package:
+        model = None if mirrored else Path(self.workflow.model)
+        package = build(model, wheels=self.options.wheels, bootstrap=self.options.bootstrap)
+        listed = ", ".join(f"{part} {size / MIB:,.1f}" for part, size in package.sizes.items())
+        self.say(f"functions: {package.unzipped / MIB:,.1f} MiB unzipped ({listed})")
+        check_size(package)
+        reasons = misfits(package.needs, self._runtime(package), self._architecture(package))
+        if reasons:
+            raise InputError("; ".join(reasons))
+        return package
+
+    def _runtime(self, package: Package) -> str:
+        given = self.options.runtime or self.options.parameters.get("Runtime")
+        if given:
+            return given
+        return "provided.al2023" if self.options.bootstrap else runtime_for(package.needs)
+
+    def _architecture(self, package: Package) -> str:
+        return self.options.parameters.get("Architecture") or package.needs.architecture
+
+    def _dataset(self) -> dict[str, str]:
+        workflow, known = self.workflow, {}
+        if workflow.dataset is not None:
+            name = getattr(workflow.dataset, "__name__", "dataset")
+            called = callable(workflow.dataset)
+            known["DatasetId"] = name if called else os.fspath(workflow.dataset)  # type: ignore[arg-type]
+        if workflow.dataset_version is not None:
+            known["DatasetVersion"] = workflow.dataset_version
+        return known
+
+    def _mirror(self, files: ModelFiles, store_url: str) -> str:
+        from legato._home import open_store
+        from legato.settings import Settings
+
+        mirror = importlib.import_module("legato._mirror").mirror
+        store = open_store(store_url, Settings.from_env())
+        uri = str(mirror(store, self.workflow.model))
+        self.say(f"model {files.digest[:19]} is at {uri}")
+        return uri
+
+    def _apply(
+        self, stack: Stack, template: str, parameters: dict[str, str], artifacts: Artifacts
+    ) -> dict[str, str]:
+        body = stack.body(template, artifacts)
+        declared = stack.declared(body)
+        unknown = sorted(set(self.options.parameters) - declared)
+        if unknown:
+            msg = (
+                f"the template has no parameter {unknown[0]}; "
+                f"use one of {', '.join(sorted(declared))}"
+            )
+            raise InputError(msg)
+        known = {name: value for name, value in parameters.items() if name in declared}
+        changes = stack.prepare(
+            body, {**known, **self.options.parameters}, tags={TAG: self.workflow.name}
+        )
+        self._show(changes)
+        if self.options.dry_run:
+            changes.delete()
+            return {}
+        if changes.changes:
+            changes.execute(self.say)
+        return stack.outputs()
+
+    def _show(self, changes: ChangeSet) -> None:
+        stack = changes.stack
+        if not changes.changes:
+            self.say(f"stack {stack.name} in {self.aws.region}: no changes")
+            return
+        verb = "create" if changes.kind == "CREATE" else "update"
+        self.say(f"{verb} stack {stack.name} in {self.aws.region}:")
+        for change in changes.changes:
+            self.say(f"  {change}")

@@ -1,0 +1,61 @@
+"""Where runs are started: the machine and the store that a stack has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from legato._aws import Aws
+from legato._home import open_store
+from legato._native import Store
+from legato.deploy import Stack
+from legato.errors import InputError
+from legato.settings import Settings
+
+MACHINE = "StateMachineArn"
+STORE = "StoreUrl"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A deployed workflow.
+
+    Attributes:
+        aws: The account and region.
+        stack: The stack's name.
+        machine: ARN of the state machine.
+        store: The stack's store.
+    """
+
+    aws: Aws
+    stack: str
+    machine: str
+    store: Store
+
+    @classmethod
+    def of_stack(cls, aws: Aws, name: str) -> Target:
+        """Find machine and store in the outputs of a stack.
+
+        Raises:
+            InputError: There is no such stack, or it is none of legato's.
+        """
+        outputs = Stack(aws, name).outputs()
+        missing = [key for key in (MACHINE, STORE) if not outputs.get(key)]
+        if missing:
+            msg = (
+                f"stack {name} has no output {missing[0]}: it is not of legato, or its creation "
+                "has not ended; look: legato status --stack-name " + name
+            )
+            raise InputError(msg)
+        store = open_store(outputs[STORE], Settings.from_env())
+        return cls(aws, name, outputs[MACHINE], store)
+
+    @property
+    def machine_name(self) -> str:
+        """The state machine's name."""
+        return self.machine.rpartition(":")[2]
+
+    def execution(self, run: str) -> str:
+        """Return the ARN of a run's execution: a run's id is its execution's name."""
+        if run.startswith("arn:"):
+            return run
+        return f"{self.machine.replace(':stateMachine:', ':execution:')}:{run}"
