@@ -38,7 +38,7 @@ MISSING_OPERATION: Final = frozenset(
 )
 """How endpoints that are not AWS say that they lack an operation."""
 
-_ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -215,13 +215,17 @@ _CREDENTIALS: Final = (
             "AuthFailure",
             "InvalidSignatureException",
         },
-        ("AWS does not know the credentials; check AWS_PROFILE, AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, and that the region is one of theirs"),
+        (
+            "AWS does not know the credentials; check AWS_PROFILE, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, and that the region is one of theirs"
+        ),
     ),
     (
         {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"},
-        ("no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or log in: aws sso login"),
+        (
+            "no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or log in: aws sso login"
+        ),
     ),
 )
 """Codes that speak of credentials, and what to do."""

@@ -171,11 +171,11 @@ class _Deployment:
 
     def _mirror(self, files: ModelFiles, store_url: str) -> str:
         from legato._home import open_store
+        from legato._mirror import mirror_model
         from legato.settings import Settings
 
-        mirror = importlib.import_module("legato._mirror").mirror
         store = open_store(store_url, Settings.from_env())
-        uri = str(mirror(store, self.workflow.model))
+        uri = mirror_model(self.workflow.model, store)
         self.say(f"model {files.digest[:19]} is at {uri}")
         return uri
 

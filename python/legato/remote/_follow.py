@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from contextlib import suppress
@@ -111,14 +112,19 @@ class Follower:
 
     def _look(self) -> None:
         for event in self._history.fresh():
+            if event.type == "MapStateExited":
+                # The shards are done before Storage begins, also where both are seen at once.
+                self._look_at_shards()
             self._failures(event)
             arn = event.details.get("mapRunArn")
             if arn:
                 self._map_runs.append(str(arn))
             self._note(event)
-        if self._mapping:
-            for shard in self._shards.fresh():
-                self._failures(shard)
+        self._look_at_shards()
+
+    def _look_at_shards(self) -> None:
+        for shard in self._shards.fresh() if self._mapping else ():
+            self._failures(shard)
 
     def _note(self, event: HistoryEvent) -> None:
         if event.type == "TaskSucceeded" and event.state == "Ingestion":
@@ -141,8 +147,6 @@ class Follower:
             _log.warning("the listener raised %s and is not called again", type(error).__name__)
 
     def _ended(self, found: dict[str, Any]) -> Followed:
-        import json
-
         started, stopped = found.get("startDate"), found.get("stopDate")
         seconds = (stopped - started).total_seconds() if started and stopped else 0.0
         execution = Execution(

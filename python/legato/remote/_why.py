@@ -23,6 +23,7 @@ MOST_READ: Final = 100
 _DENIED: Final = re.compile(
     r"not authorized to perform: ([a-z0-9-]+:\w+)(?: on resource: \"?(arn:[^\s\"]+))?"
 )
+_ROLE: Final = re.compile(r"assumed-role/([^/\s]+)/")
 _STORE: Final = re.compile(r"\b(s3:\w+) s3://.*? resource (arn:\S+?)(?:: |[;,)\s]|$)", re.DOTALL)
 
 
@@ -78,7 +79,7 @@ class Reasons:
                 for kind in ("TaskFailed", "MapIterationFailed"):
                     state = found.state.capitalize()
                     failures(_event(run, kind, state, told))
-        return with_advice(failures.error(self.execution))
+        return with_advice(failures.error(self.execution), self.target.store.url)
 
     def first(self) -> Failure | None:
         """Return the failure that most likely began it all."""
@@ -143,21 +144,35 @@ def _of_child(error: Any, cause: Any, given: Any) -> Failure:
     return Failure(str(error or "States.TaskFailed"), reason, shard=shard)
 
 
-def with_advice(error: LegatoError) -> LegatoError:
-    """Return an error that says of a denial which statement would allow it."""
+def with_advice(error: LegatoError, store_url: str) -> LegatoError:
+    """Return an error that says of a denial which statement would allow it, and to which role.
+
+    Args:
+        error: What a run failed of.
+        store_url: The run's store: the statement is of a whole area of it, as grants are.
+    """
     said = str(error)
-    denied = _DENIED.search(said)
-    ours = _STORE.search(said)
-    if not isinstance(error, AccessDeniedError) and not denied:
-        return error
+    denied, ours = _DENIED.search(said), _STORE.search(said)
     if ours is not None:
         action, resource = ours.groups()
     elif denied is not None:
         action, resource = denied.group(1), denied.group(2) or ""
     else:
         return error
-    msg = f"{said}; add to the policy of its role: {statement(action, resource)}"
-    return AccessDeniedError(msg)
+    role = _ROLE.search(said)
+    whom = f"role {role.group(1)}" if role else "its role"
+    allowed = statement(action, _area(resource, store_url))
+    return AccessDeniedError(f"{said}; add to the policy of {whom}: {allowed}")
+
+
+def _area(resource: str, store_url: str) -> str:
+    """Return an object's ARN as the grants of a stage have it: all of the area that it lies in."""
+    partition, colons, path = resource.partition(":s3:::")
+    place = store_url.removeprefix("s3://")
+    if not colons or not path.startswith(f"{place}/"):
+        return resource
+    area = path.removeprefix(f"{place}/").partition("/")[0]
+    return f"{partition}{colons}{place}/{area}/*"
 
 
 def _event(run: str, kind: str, state: str, output: Any) -> HistoryEvent:
