@@ -505,7 +505,7 @@ def test_quantize_says_what_is_wrong(cli: Cli, tmp_path: Path) -> None:
 def test_synth_writes_the_document_that_runs(cli: Cli) -> None:
     done = cli("synth", "w.py")
     assert done.status == 0
-    assert done.out == "build/statemachine.asl.json\n"
+    assert done.out.startswith("build/statemachine.asl.json\nbuild/template.yaml\n")
     path = cli.folder / "build/statemachine.asl.json"
     from legato.cli._load import load_workflow
 
@@ -513,7 +513,9 @@ def test_synth_writes_the_document_that_runs(cli: Cli) -> None:
     first = path.read_bytes()
     assert cli("synth", "w.py", "-o", "build").status == 0
     assert path.read_bytes() == first
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    names = sorted(p.name for p in path.parent.iterdir() if p.is_file())
+    assert names == ["diagram.mmd", "diagram.svg", path.name, "template.yaml"]
+    assert {p.suffix for p in (path.parent / "policies").iterdir()} == {".json"}
     umask = os.umask(0)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask

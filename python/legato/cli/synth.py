@@ -1,18 +1,19 @@
-"""Write a workflow's state machine document."""
+"""Write what a workflow is deployed with: state machine, template, policies, grants."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import errno
+import os
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from legato.cli._load import load_workflow
 from legato.errors import AccessDeniedError
-
-DOCUMENT = "statemachine.asl.json"
+from legato.workflow import synth
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +25,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the document; return the exit status."""
-    document = load_workflow(arguments.workflow).document()
-    path = arguments.output / DOCUMENT
-    # Written beside it and renamed: nobody deploys half a document.
-    staged = arguments.output / f".{DOCUMENT}-{uuid.uuid4().hex}"
+    """Write the files; return the exit status."""
+    files = synth(load_workflow(arguments.workflow))
+    _write(arguments.output, files)
+    for name in files:
+        sys.stdout.write(f"{arguments.output / name}\n")
+    return 0
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    # All of them are written beside their places before any is renamed: nobody deploys half.
+    mark = uuid.uuid4().hex
+    staged: dict[Path, Path] = {}
+    path = folder
     try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        staged.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        staged.replace(path)
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            staged[path] = path.with_name(f".{path.name}-{mark}")
+            staged[path].write_text(text, encoding="utf-8", newline="\n")
+        for path, beside in staged.items():
+            beside.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            staged.unlink()
+        for beside in staged.values():
+            with contextlib.suppress(OSError):
+                beside.unlink()
         msg = f"{path} cannot be written ({error.strerror}); give another folder with -o"
         raise AccessDeniedError(msg) from None
-    sys.stdout.write(f"{path}\n")
-    return 0

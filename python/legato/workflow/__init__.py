@@ -2,6 +2,7 @@
 
 from legato.workflow._diagram import diagram_mermaid, diagram_svg
 from legato.workflow._states import STAGES, STORE_BUCKET, function_placeholder
+from legato.workflow._synth import synth
 from legato.workflow._workflow import Workflow
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "diagram_mermaid",
     "diagram_svg",
     "function_placeholder",
+    "synth",
 ]

@@ -106,6 +106,16 @@ class Workflow:
         """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""
         return compile_document(self)
 
+    def template(self) -> dict[str, Any]:
+        """Return the CloudFormation template: functions, roles, bucket, state machine and so on.
+
+        What a deployment chooses, such as bucket, code and key, are its parameters. It is what
+        ``legato synth`` writes as ``template.yaml``; the same workflow gives the same template.
+        """
+        from legato.workflow._template import compile_template
+
+        return compile_template(self, self.document())
+
     def environment(
         self,
         *,

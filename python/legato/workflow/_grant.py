@@ -1,0 +1,74 @@
+"""A statement of a role's policy, and the words that grants are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from legato.workflow._states import INFERENCE
+
+if TYPE_CHECKING:
+    from legato.workflow._workflow import Workflow
+
+MACHINE: Final = "machine"
+TRIGGER: Final = "trigger"
+RULE: Final = "rule"
+SCHEDULE: Final = "schedule"
+EXECUTION: Final = "execution"
+"""Principals besides the stages. `trigger` is the small machine that names and starts runs, `rule`
+calls it; `execution` is what starts a container before the worker runs."""
+
+HAS_KMS: Final = "HasKmsKey"
+HAS_VPC: Final = "HasVpc"
+HAS_MIRROR: Final = "HasMirror"
+HAS_REPOSITORY: Final = "HasImageRepository"
+"""Conditions of the template that a grant may depend on."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A statement of a role's policy.
+
+    Attributes:
+        principal: Whose role: a stage's name in lower case, ``machine``, ``trigger``, ``rule``,
+            ``schedule`` or ``execution``.
+        sid: The statement's name, unique in its role.
+        actions: Actions of IAM, sorted.
+        resources: ARNs, in which ``${Name}`` is what CloudFormation puts there.
+        reason: Why, in words.
+        condition: The statement's condition, if it has one.
+        effect: ``Allow``, or ``Deny`` where it takes something back.
+        when: Condition of the template without which there is no such statement.
+    """
+
+    principal: str
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    reason: str
+    condition: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    effect: str = "Allow"
+    when: str | None = None
+
+
+def is_function(workflow: Workflow, stage: str) -> bool:
+    """Say whether a stage runs as a Lambda function."""
+    return stage != INFERENCE or workflow.compute == "lambda"
+
+
+def use_key(principal: str, *, reading: bool, writing: bool) -> Grant:
+    actions = (("kms:Decrypt",) if reading else ()) + (("kms:GenerateDataKey",) if writing else ())
+    return Grant(
+        principal,
+        "UseKey",
+        actions,
+        ("${KmsKeyArn}",),
+        "S3 encrypts the objects with this key",
+        {"StringEquals": {"kms:ViaService": "s3.${AWS::Region}.${AWS::URLSuffix}"}},
+        when=HAS_KMS,
+    )
+
+
+def trace(principal: str, actions: tuple[str, ...]) -> Grant:
+    return Grant(principal, "Trace", actions, ("*",), "X-Ray traces; they belong to no resource")
