@@ -57,12 +57,12 @@ def is_function(workflow: Workflow, stage: str) -> bool:
     return stage != INFERENCE or workflow.compute == "lambda"
 
 
-def use_key(principal: str, *, reading: bool, writing: bool) -> Grant:
-    actions = (("kms:Decrypt",) if reading else ()) + (("kms:GenerateDataKey",) if writing else ())
+def use_key(principal: str) -> Grant:
+    """Return what the objects of an encrypted bucket need: large ones are read to be written."""
     return Grant(
         principal,
         "UseKey",
-        actions,
+        ("kms:Decrypt", "kms:GenerateDataKey"),
         ("${KmsKeyArn}",),
         "S3 encrypts the objects with this key",
         {"StringEquals": {"kms:ViaService": "s3.${AWS::Region}.${AWS::URLSuffix}"}},

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from legato._scope import plain
 from legato.workflow._arns import BUCKET, STORE, function_arn, log_streams, machine_arn
 from legato.workflow._grant import HAS_MIRROR, HAS_VPC, Grant, is_function, trace, use_key
 from legato.workflow._machine_grants import execution_grants, machine_grants, trigger_grants
-from legato.workflow._states import STAGES
+from legato.workflow._states import INFERENCE, INGESTION, STAGES, VALIDATION
 
 if TYPE_CHECKING:
     from legato.step import Step
     from legato.workflow._workflow import Workflow
+
+MODELS: Final = "models"
+RUNS: Final = "runs"
+
+SHARD_RECORDS: Final = "runs/*/shards/*"
+"""What Validation records of each shard, and Storage commits from."""
+
+LEFT_OUTPUTS: Final = "runs/*/outputs/inference-*"
+"""What a job of AWS Batch leaves, since its state says nothing of what it made."""
 
 _VPC_ACTIONS: Final = (
     "ec2:AssignPrivateIpAddresses",
@@ -52,55 +62,35 @@ def compile_grants(workflow: Workflow, steps: Mapping[str, Step] | None = None) 
 
 def _stage(workflow: Workflow, stage: str, step: Step) -> Iterator[Grant]:
     name = step.name
-    reads = [area for area in step.reads if area != "models"]
-    areas = list(dict.fromkeys([*reads, *step.writes]))
+    read = [area for area in step.reads if area not in {MODELS, RUNS}]
     yield Grant(
         name,
         "ReadObjects",
         ("s3:GetObject", "s3:GetObjectVersion"),
-        tuple(f"{STORE}/{area}/*" for area in areas),
-        f"{stage} reads {_and(areas)}; a reference pins the version of its object",
+        tuple(f"{STORE}/{area}/*" for area in (*read, name)),
+        f"{stage} reads {_and([*read, name])}; a reference pins the version of its object",
     )
-    if name == "ingestion" and _dataset(workflow) is not None:
-        yield Grant(
-            name,
-            "ReadDataset",
-            ("s3:GetObject", "s3:GetObjectVersion"),
-            (_dataset(workflow) or "",),
-            f"{stage} reads the workflow's dataset where it lies",
-        )
-    if "models" in step.reads or name in {"preprocessing", "inference", "validation"}:
-        yield Grant(
-            name,
-            "ReadModel",
-            ("s3:GetObject", "s3:GetObjectVersion"),
-            (f"{STORE}/models/*",),
-            f"{stage} loads the model from its mirror",
-            when=HAS_MIRROR,
-        )
     yield Grant(
         name,
         "WriteObjects",
         ("s3:AbortMultipartUpload", "s3:PutObject"),
-        (*(f"{STORE}/{area}/*" for area in step.writes), f"{STORE}/runs/*/failures/{name}-*"),
-        f"{stage} writes {_and(step.writes)}, and why it failed; large objects go in parts",
+        (f"{STORE}/{name}/*",),
+        f"{stage} writes its outputs; large ones go in parts",
     )
     yield Grant(
         name,
         "RemoveDamagedOutputs",
         ("s3:DeleteObject",),
-        tuple(f"{STORE}/{area}/*" for area in step.writes),
+        (f"{STORE}/{name}/*",),
         f"{stage} removes an output of its own whose bytes are not what its reference says",
     )
-    yield Grant(
-        name,
-        "ListObjects",
-        ("s3:ListBucket",),
-        (BUCKET,),
-        "without it S3 answers that a missing object is forbidden",
-        {"StringLike": {"s3:prefix": [f"${{StorePrefix}}/{area}/*" for area in areas]}},
-    )
-    yield use_key(name, reading=True, writing=True)
+    yield from _run_records(workflow, stage, step)
+    yield _list(name, "ListObjects", _listed(workflow, stage, step))
+    if MODELS in step.reads:
+        yield from _model(stage, name)
+    if stage == INGESTION and dataset_of_s3(workflow) is not None:
+        yield _dataset(workflow, name)
+    yield use_key(name)
     if is_function(workflow, stage):
         yield from _function(stage, name)
     elif workflow.compute == "ecs":
@@ -111,6 +101,86 @@ def _stage(workflow: Workflow, stage: str, step: Step) -> Iterator[Grant]:
             (machine_arn(),),
             "the worker tells the state machine that it is alive, and what came of its task",
         )
+
+
+def _run_records(workflow: Workflow, stage: str, step: Step) -> Iterator[Grant]:
+    """What a stage keeps of a run: by keys that it makes itself, not by references."""
+    name = step.name
+    read = [SHARD_RECORDS] if RUNS in step.reads else []
+    written = [f"runs/*/failures/{name}-*"] + ([SHARD_RECORDS] if RUNS in step.writes else [])
+    if workflow.compute == "batch" and stage == VALIDATION:
+        read.append(LEFT_OUTPUTS)
+    if workflow.compute == "batch" and stage == INFERENCE:
+        written.append(LEFT_OUTPUTS)
+    if read:
+        yield Grant(
+            name,
+            "ReadRecords",
+            ("s3:GetObject",),
+            tuple(f"{STORE}/{keys}" for keys in read),
+            f"{stage} reads what was recorded of the shards of its run",
+        )
+    yield Grant(
+        name,
+        "WriteRecords",
+        ("s3:PutObject",),
+        tuple(f"{STORE}/{keys}" for keys in written),
+        f"{stage} records why it failed"
+        + (", and what it has made of a shard" if len(written) > 1 else ""),
+    )
+
+
+def _listed(workflow: Workflow, stage: str, step: Step) -> list[str]:
+    """Where a stage must tell a missing object from a forbidden one."""
+    keys = [f"{step.name}/*"]
+    if "inputs" in step.reads:
+        keys.append("inputs/*")
+    if RUNS in step.reads:
+        keys.append(SHARD_RECORDS)
+    if workflow.compute == "batch" and stage == VALIDATION:
+        keys.append(LEFT_OUTPUTS)
+    return keys
+
+
+def _list(principal: str, sid: str, keys: list[str], when: str | None = None) -> Grant:
+    return Grant(
+        principal,
+        sid,
+        ("s3:ListBucket",),
+        (BUCKET,),
+        "without it S3 says that a missing object is forbidden",
+        {"StringLike": {"s3:prefix": [f"${{StorePrefix}}/{prefix}" for prefix in keys]}},
+        when=when,
+    )
+
+
+def _model(stage: str, name: str) -> Iterator[Grant]:
+    yield Grant(
+        name,
+        "ReadModel",
+        ("s3:GetObject", "s3:GetObjectVersion"),
+        (f"{STORE}/models/*",),
+        f"{stage} loads the model, or what of it makes texts to tokens, from its mirror",
+        when=HAS_MIRROR,
+    )
+    yield _list(name, "ListModel", ["models/*"], HAS_MIRROR)
+
+
+def dataset_of_s3(workflow: Workflow) -> str | None:
+    """Return bucket and key of a dataset that lies in S3, None of any other."""
+    if callable(workflow.dataset) or not str(workflow.dataset).startswith("s3://"):
+        return None
+    return plain(str(workflow.dataset).removeprefix("s3://"))
+
+
+def _dataset(workflow: Workflow, name: str) -> Grant:
+    return Grant(
+        name,
+        "ReadDataset",
+        ("s3:GetObject", "s3:GetObjectVersion"),
+        (f"arn:${{AWS::Partition}}:s3:::{dataset_of_s3(workflow)}",),
+        "Ingestion reads the workflow's dataset where it lies",
+    )
 
 
 def _function(stage: str, name: str) -> Iterator[Grant]:
@@ -140,15 +210,6 @@ def _function(stage: str, name: str) -> Iterator[Grant]:
         effect="Deny",
         when=HAS_VPC,
     )
-
-
-def _dataset(workflow: Workflow) -> str | None:
-    from urllib.parse import unquote
-
-    text = str(workflow.dataset)
-    if callable(workflow.dataset) or not text.startswith("s3://"):
-        return None
-    return f"arn:${{AWS::Partition}}:s3:::{unquote(text.removeprefix('s3://'))}"
 
 
 def _and(names: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ def machine_grants(workflow: Workflow) -> Iterator[Grant]:
         (f"{STORE}/runs/*/map/*",),
         f"{SHARDS} writes what became of its executions",
     )
-    yield use_key(MACHINE, reading=True, writing=True)
+    yield use_key(MACHINE)
     yield Grant(
         MACHINE,
         "StartShards",

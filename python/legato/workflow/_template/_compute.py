@@ -33,8 +33,8 @@ def substitutions(workflow: Workflow) -> dict[str, Any]:
         return {
             "InferenceTaskDefinitionArn": {"Ref": "InferenceTask"},
             "InferenceClusterArn": {"Ref": "ClusterArn"},
-            "InferenceSubnets": {"Fn::Join": [",", {"Ref": "SubnetIds"}]},
-            "InferenceSecurityGroups": {"Fn::Join": [",", {"Ref": "SecurityGroupIds"}]},
+            "InferenceSubnets": {"Fn::Join": [",", {"Ref": "InferenceSubnetIds"}]},
+            "InferenceSecurityGroups": {"Fn::Join": [",", {"Ref": "InferenceSecurityGroupIds"}]},
         }
     return {}
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._arns import log_group
 from legato.workflow._grant import HAS_VPC, is_function
-from legato.workflow._states import STAGES, function_placeholder
+from legato.workflow._grants import dataset_of_s3
+from legato.workflow._states import INGESTION, STAGES, function_placeholder
 from legato.workflow._template._parameters import (
     HAS_ENDPOINT,
     HAS_LAYER,
@@ -114,6 +115,7 @@ def _properties(
     network = {"SubnetIds": {"Ref": "SubnetIds"}, "SecurityGroupIds": {"Ref": "SecurityGroupIds"}}
     variables = {
         **environment(workflow),
+        **(_sources(workflow) if stage == INGESTION else {}),
         "AWS_ENDPOINT_URL_S3": if_given(HAS_ENDPOINT, {"Ref": "S3EndpointUrl"}),
     }
     return {
@@ -153,6 +155,14 @@ def tasks(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield state
         if "ItemProcessor" in state:
             yield from tasks(state["ItemProcessor"])
+
+
+def _sources(workflow: Workflow) -> dict[str, str]:
+    """Return what lets Ingestion read a dataset that lies outside of the store: its folder."""
+    dataset = dataset_of_s3(workflow)
+    if dataset is None:
+        return {}
+    return {"LEGATO_ALLOWED_STORES": str(workflow.dataset).rpartition("/")[0]}
 
 
 def _digest(properties: Mapping[str, Any]) -> str:

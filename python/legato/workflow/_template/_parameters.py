@@ -213,4 +213,12 @@ def _compute(workflow: Workflow) -> dict[str, Any]:
         **found,
         "InferenceMemory": memory,
         "ClusterArn": _text("ECS cluster with GPU instances", None),
+        "InferenceSubnetIds": {
+            "Type": "CommaDelimitedList",
+            "Description": "Subnets of the tasks, with a way to S3 and Step Functions",
+        },
+        "InferenceSecurityGroupIds": {
+            "Type": "CommaDelimitedList",
+            "Description": "Security groups of the tasks",
+        },
     }

@@ -74,7 +74,8 @@ def starter_document() -> dict[str, Any]:
                     "event": {
                         "run": _RUN,
                         "input": {
-                            "uri.$": "States.Format('s3://{}/{}', $.bucket, $.key)",
+                            "bucket.$": "$.bucket",
+                            "key.$": "$.key",
                             "version.$": "$.version",
                         },
                     },
