@@ -230,7 +230,18 @@ _CREDENTIALS: Final = (
 )
 """Codes that speak of credentials, and what to do."""
 
-_REFUSED: Final = frozenset({"ParamValidationError", "InvalidRegionError", "ValidationError"})
+_REFUSED: Final = frozenset(
+    {
+        "ExecutionDoesNotExist",
+        "InvalidArn",
+        "InvalidName",
+        "InvalidRegionError",
+        "ParamValidationError",
+        "StateMachineDoesNotExist",
+        "ValidationError",
+    }
+)
+"""Codes of what the caller has asked wrongly."""
 
 _UNREACHED: Final = frozenset(
     {
@@ -252,10 +263,11 @@ def _denied(said: str, action: str, resource: str) -> str:
     where = re.search(r"on resource: (arn:\S+)", said)
     named = what.group(1) if what else action
     arn = where.group(1).rstrip(".,") if where else resource
-    return (
-        f"{named} on {arn} is denied to {who.group(1) if who else 'the configured credentials'}; "
-        f"add to its policy: {statement(named, arn)}"
-    )
+    whom = who.group(1) if who else "the configured credentials"
+    denied = f"{named} on {arn} is denied to {whom}"
+    if "explicit deny" in said:
+        return f"{denied} by a statement that denies it; change that one"
+    return f"{denied}; add to its policy: {statement(named, arn)}"
 
 
 def statement(action: str, resource: str) -> str:

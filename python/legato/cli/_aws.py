@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from legato._aws import Aws
 from legato.cli._load import load_workflow
 from legato.errors import InputError
+
+if TYPE_CHECKING:
+    from legato.remote import Target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +45,21 @@ def stack_name(arguments: argparse.Namespace, workflow: Path | None = None) -> s
         msg = "which stack? give --stack-name NAME, or --workflow WORKFLOW.py"
         raise InputError(msg)
     return load_workflow(workflow).name
+
+
+def target(arguments: argparse.Namespace, run: str | None = None) -> Target:
+    """Return the deployed workflow of --stack-name, of --workflow, or of an execution's ARN."""
+    from legato.remote import Target
+
+    aws = connect(arguments)
+    if (
+        arguments.stack_name is None
+        and arguments.workflow is None
+        and (run or "").startswith("arn:")
+    ):
+        # The machine has the name of its stack.
+        return Target.of_stack(aws, str(run).split(":")[6])
+    return Target.of_stack(aws, stack_name(arguments, arguments.workflow))
 
 
 def say(line: str) -> None:

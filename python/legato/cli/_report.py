@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from legato.local import Run
-from legato.workflow import STAGES, Workflow
+from legato.workflow import STAGES
+
+INCOMPLETE = 3
+"""Exit status of a run whose result lacks shards."""
 
 REASONS = 5
 """Most reasons of rejection that are listed."""
 
 
-def report(workflow: Workflow, run: Run) -> str:
-    """Return what a run did: counts and time of each stage, and where the result lies."""
-    return "\n".join([*_headline(workflow, run), "", *_table(run), "", *_places(run)]) + "\n"
+def report(name: str, run: Run) -> str:
+    """Return what a run did: counts and time of each stage, and where the result lies.
+
+    Args:
+        name: The workflow's.
+        run: What it has made.
+    """
+    return "\n".join([*_headline(name, run), "", *_table(run), "", *_places(run)]) + "\n"
 
 
-def _headline(workflow: Workflow, run: Run) -> Iterator[str]:
+def finish(name: str, run: Run) -> int:
+    """Print the report of a run; return the exit status."""
+    sys.stdout.write("\n" + report(name, run))
+    return 0 if run.status == "complete" else INCOMPLETE
+
+
+def _headline(name: str, run: Run) -> Iterator[str]:
     records = int(run.counts["ingestion"]["in"])
     rate = records / run.seconds
     noun = "record" if records == 1 else "records"
     took = f"{records:,} {noun} in {run.seconds:.1f} s ({rate:,.0f} records/s)"
-    yield f"{workflow.name}: {run.status}, {took}"
+    yield f"{name}: {run.status}, {took}"
     tasks = sum(int(counts.get("tasks", 1)) for counts in run.counts.values())
     cached = sum(int(counts["cached"]) for counts in run.counts.values())
     if cached == tasks and not run.missing:

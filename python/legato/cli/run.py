@@ -15,12 +15,11 @@ import legato
 from legato.cli import _aws
 from legato.cli._load import load_workflow
 from legato.cli._progress import Progress, display
-from legato.cli._report import report
+from legato.cli._report import finish
 from legato.errors import InputError
 from legato.local import Run
 from legato.workflow import Workflow
 
-INCOMPLETE = 3
 NEIGHBOURS = 3
 
 
@@ -62,7 +61,9 @@ def main(arguments: argparse.Namespace) -> int:
         from legato.cli._remote import run_remotely
 
         made = run_remotely(workflow, arguments)
-        return 0 if made is None else finish(workflow, made, arguments.text is not None, queries)
+        if made is None:
+            return 0
+        return _finish(workflow, made, arguments, queries)
     _refuse_aws(arguments)
     with display() as shown:
         run = legato.run(
@@ -72,22 +73,18 @@ def main(arguments: argparse.Namespace) -> int:
             text=arguments.text,
             listener=Progress(shown),
         )
-    return finish(workflow, run, arguments.text is not None, queries)
+    return _finish(workflow, run, arguments, queries)
 
 
-def finish(
-    workflow: Workflow,
-    run: Run,
-    prompt: bool,  # noqa: FBT001 - what the run was
-    queries: Sequence[str] = (),
+def _finish(
+    workflow: Workflow, run: Run, arguments: argparse.Namespace, queries: Sequence[str]
 ) -> int:
-    """Show what a run has made; return the exit status."""
-    sys.stdout.write("\n" + report(workflow, run))
-    if prompt:
+    status = finish(workflow.name, run)
+    if arguments.text is not None:
         _show(run)
     if queries:
         _answer(workflow, run, queries)
-    return 0 if run.status == "complete" else INCOMPLETE
+    return status
 
 
 def _refuse_aws(arguments: argparse.Namespace) -> None:

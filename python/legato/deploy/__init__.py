@@ -1,7 +1,8 @@
 """Workflows on AWS: package them, deploy their stacks, check what they stand on, remove them."""
 
 from legato.deploy._deploy import Options, deploy
+from legato.deploy._destroy import Left, destroy
 from legato.deploy._package import Package, build
 from legato.deploy._stack import Stack
 
-__all__ = ["Options", "Package", "Stack", "build", "deploy"]
+__all__ = ["Left", "Options", "Package", "Stack", "build", "deploy", "destroy"]

@@ -4,7 +4,9 @@ Nothing here is needed to run a workflow in this process. boto3 is needed: ``leg
 """
 
 from legato.remote._follow import follow
+from legato.remote._redrive import redrive
 from legato.remote._run import run, start
+from legato.remote._status import Status, recent, status, stop
 from legato.remote._target import Target
 
-__all__ = ["Target", "follow", "run", "start"]
+__all__ = ["Status", "Target", "follow", "recent", "redrive", "run", "start", "status", "stop"]

@@ -161,6 +161,9 @@ def with_advice(error: LegatoError, store_url: str) -> LegatoError:
         return error
     role = _ROLE.search(said)
     whom = f"role {role.group(1)}" if role else "its role"
+    if "explicit deny" in said:
+        # No statement that allows can help against one that denies.
+        return AccessDeniedError(f"{said}; a statement denies {action} to {whom}: change that one")
     allowed = statement(action, _area(resource, store_url))
     return AccessDeniedError(f"{said}; add to the policy of {whom}: {allowed}")
 
