@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,11 @@ from legato.deploy._platform import misfits, runtime_for
 from legato.deploy._stack import ChangeSet, Stack
 from legato.errors import InputError
 from legato.pipeline import check_revision
-from legato.workflow import Workflow
+from legato.workflow import Workflow, synth
 
 TEMPLATE: Final = "template.yaml"
 TAG: Final = "legato:workflow"
+RELEASE_CHARS: Final = 16
 
 Say = Callable[[str], None]
 
@@ -131,8 +133,7 @@ class _Deployment:
             except (OSError, UnicodeDecodeError):
                 msg = f"the template {self.options.template} cannot be read; check the path"
                 raise InputError(msg) from None
-        synth = importlib.import_module("legato.workflow").synth
-        return str(synth(self.workflow)[TEMPLATE])
+        return synth(self.workflow)[TEMPLATE]
 
     def _is_mirrored(self) -> bool:
         return self.options.mirror_model or (
@@ -184,7 +185,7 @@ class _Deployment:
     ) -> dict[str, str]:
         body = stack.body(template, artifacts)
         declared = stack.declared(body)
-        unknown = sorted(set(self.options.parameters) - declared)
+        unknown = sorted(set(self.options.parameters) - set(declared))
         if unknown:
             msg = (
                 f"the template has no parameter {unknown[0]}; "
@@ -192,9 +193,12 @@ class _Deployment:
             )
             raise InputError(msg)
         known = {name: value for name, value in parameters.items() if name in declared}
-        changes = stack.prepare(
-            body, {**known, **self.options.parameters}, tags={TAG: self.workflow.name}
-        )
+        given = {**known, **self.options.parameters}
+        if "Release" in declared:
+            # A version of a function is published when this changes: with any other parameter.
+            had = {name: v for name, v in stack.parameters().items() if name in declared}
+            given.setdefault("Release", _release({**declared, **had, **given}))
+        changes = stack.prepare(body, given, tags={TAG: self.workflow.name})
         self._show(changes)
         if self.options.dry_run:
             changes.delete()
@@ -212,3 +216,9 @@ class _Deployment:
         self.say(f"{verb} stack {stack.name} in {self.aws.region}:")
         for change in changes.changes:
             self.say(f"  {change}")
+
+
+def _release(parameters: Mapping[str, str]) -> str:
+    others = {name: value for name, value in parameters.items() if name != "Release"}
+    text = json.dumps(others, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:RELEASE_CHARS]

@@ -124,11 +124,19 @@ class Stack:
         key = artifacts.put_text(template, name="templates", suffix=".yaml")
         return {"TemplateURL": artifacts.url(key)}
 
-    def declared(self, body: Mapping[str, str]) -> set[str]:
-        """Return the names of the parameters that a template declares."""
+    def declared(self, body: Mapping[str, str]) -> dict[str, str]:
+        """Return the parameters that a template declares, with their defaults."""
         with explained("cloudformation:GetTemplateSummary", self.arn):
             summary = self._client.get_template_summary(**body)
-        return {str(parameter["ParameterKey"]) for parameter in summary.get("Parameters", ())}
+        return {
+            str(parameter["ParameterKey"]): str(parameter.get("DefaultValue", ""))
+            for parameter in summary.get("Parameters", ())
+        }
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters that the stack has now; none where there is no stack."""
+        found = (self.describe() or {}).get("Parameters", ())
+        return {p["ParameterKey"]: p.get("ParameterValue", "") for p in found}
 
     def prepare(
         self,
@@ -161,7 +169,7 @@ class Stack:
             {"ParameterKey": k, "ParameterValue": v} for k, v in sorted(parameters.items())
         ]
         if kind == "UPDATE" and found:
-            known = self.declared(body) - set(parameters)
+            known = set(self.declared(body)) - set(parameters)
             had = {parameter["ParameterKey"] for parameter in found.get("Parameters", ())}
             given += [
                 {"ParameterKey": key, "UsePreviousValue": True} for key in sorted(had & known)
