@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from legato import Engine, Store
+from tests import aws_stack
 from tests.servers import ministack, seaweedfs
 from tests.servers.proxy import FaultProxy
 
@@ -62,6 +63,40 @@ def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ministack.A
     server = ministack.start(tmp_path_factory.mktemp("ministack"))
     yield server
     server.server.stop()
+
+
+@pytest.fixture(scope="session")
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path
+) -> Iterator[aws_stack.Stack]:
+    """The tiny model as a stack on an AWS emulator, deployed once for all tests."""
+    for needed in ("ministack", "awslambdaric", "boto3"):
+        pytest.importorskip(needed)
+    folder = tmp_path_factory.mktemp("stack")
+    definition = aws_stack.write_workflow(folder, tiny_bert, records=800)
+    server = aws_stack.start(folder)
+    try:
+        with (
+            closing(FaultProxy(server.port)) as proxy,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            use(server.environ(), patch)
+            stack = aws_stack.deploy(server, proxy, definition)
+            patch.undo()
+            yield stack
+    finally:
+        aws_stack.stop(server)
+
+
+@pytest.fixture
+def fleet(
+    deployed: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[aws_stack.Stack]:
+    """The deployed stack, an environment in which every AWS SDK talks to it, and no faults."""
+    use(deployed.environ, monkeypatch)
+    deployed.proxy.forget()
+    yield deployed
+    deployed.proxy.forget()
 
 
 @pytest.fixture(scope="session")

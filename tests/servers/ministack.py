@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ class AwsServer:
 
     endpoint: str
     server: Server
+
+    @property
+    def port(self) -> int:
+        """The port on loopback that all of its services listen on."""
+        return int(self.endpoint.rpartition(":")[2])
 
     def client(self, service: str, keys: Keys = ROOT) -> Any:
         """A boto3 client of the account's root, or of somebody else."""
@@ -106,22 +112,28 @@ def policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def start(folder: Path) -> AwsServer:
-    """Start an emulator that keeps everything in memory; its log lies in `folder`."""
+def start(folder: Path, environ: Mapping[str, str] | None = None) -> AwsServer:
+    """Start an emulator; its log lies in `folder`.
+
+    `environ` adds to its environment, which the processes of its functions inherit.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, mqtt, sftp = free_ports(3)
+    endpoint = f"http://127.0.0.1:{port}"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        # Functions call back here; without it they would call AWS.
+        "AWS_ENDPOINT_URL": endpoint,
         "AUTH": "true",
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_PORT": str(mqtt),
         "SFTP_PORT": str(sftp),
         "MINISTACK_REGION": REGION,
+        **(environ or {}),
     }
     server = Server(
         [sys.executable, "-m", "ministack"], log=folder / "ministack.log", environ=environ
     )
-    endpoint = f"http://127.0.0.1:{port}"
     server.wait_for(f"{endpoint}/_ministack/health")
     return AwsServer(endpoint, server)
