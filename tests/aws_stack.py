@@ -109,6 +109,19 @@ class Stack:
         """Run the workflow on the engine."""
         return self.legato("run", "--aws", *arguments)
 
+    def execute(self, name: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Start an execution with an event of one's own, and wait for its end."""
+        self.client("stepfunctions").start_execution(
+            stateMachineArn=self.machine, name=name, input=json.dumps(event)
+        )
+        return self.wait(name)
+
+    def wait(self, name: str) -> dict[str, Any]:
+        """Wait until an execution has ended."""
+        while (found := self.describe(name))["status"] == "RUNNING":
+            time.sleep(0.05)
+        return found
+
     def execution(self, done: Done) -> dict[str, Any]:
         """The execution of a run that the command line reported."""
         return self.describe(run_id(done))
@@ -117,14 +130,32 @@ class Stack:
         arn = self.machine.replace(":stateMachine:", ":execution:") + f":{name}"
         return dict(self.client("stepfunctions").describe_execution(executionArn=arn))
 
+    def children(self, name: str) -> list[dict[str, Any]]:
+        """The executions that the Map of a run has started."""
+        states = self.client("stepfunctions")
+        found = []
+        for run in states.list_map_runs(executionArn=self.describe(name)["executionArn"])["mapRuns"]:
+            pages = states.get_paginator("list_executions").paginate(mapRunArn=run["mapRunArn"])
+            found += [
+                dict(states.describe_execution(executionArn=child["executionArn"]))
+                for page in pages
+                for child in page["executions"]
+            ]
+        return found
+
+    def invoke(self, stage: str, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a stage's function by its alias, as the state machine does."""
+        answer = self.client("lambda").invoke(
+            FunctionName=self.function(stage), Qualifier="live", Payload=json.dumps(event)
+        )
+        found: dict[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, found
+        return found
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """The history of an execution, and after it those of the children of its Map."""
         states = self.client("stepfunctions")
-        arn = self.describe(name)["executionArn"]
-        arns = [arn]
-        for run in states.list_map_runs(executionArn=arn)["mapRuns"]:
-            pages = states.get_paginator("list_executions").paginate(mapRunArn=run["mapRunArn"])
-            arns += [child["executionArn"] for page in pages for child in page["executions"]]
+        arns = [each["executionArn"] for each in (self.describe(name), *self.children(name))]
         found = []
         for each in arns:
             pages = states.get_paginator("get_execution_history").paginate(executionArn=each)
@@ -234,7 +265,9 @@ def write_texts(path: Path, records: int, about: str = "the fleet") -> Path:
     return path
 
 
-def start(folder: Path, environ: Mapping[str, str] | None = None) -> AwsServer:
+def start(
+    folder: Path, environ: Mapping[str, str] | None = None, *, port: int | None = None
+) -> AwsServer:
     """Start an engine whose functions are processes like this one, and whose retries come soon."""
     return ministack.start(
         folder,
@@ -247,6 +280,7 @@ def start(folder: Path, environ: Mapping[str, str] | None = None) -> AwsServer:
             "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
             **(environ or {}),
         },
+        port=port,
     )
 
 

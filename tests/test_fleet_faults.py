@@ -31,11 +31,10 @@ def texts(tmp_path: Path) -> Path:
     return aws_stack.write_texts(tmp_path / "texts.jsonl", 4 * SHARDS, about=tmp_path.name)
 
 
-def finished(store: Store) -> dict[str, set[str]]:
-    """The outputs of each stage that are there as a whole: their reference is written last."""
-    return {
-        stage: {key for key in store.list(f"{stage}/") if key.endswith(".ref")} for stage in STAGES
-    }
+def finished(store: Store) -> set[str]:
+    """The outputs that are there as a whole, one a task: their reference is written last."""
+    ends = ("tokens.safetensors.ref", "vectors.safetensors.ref", "part.parquet.ref")
+    return {key for stage in STAGES for key in store.list(f"{stage}/") if key.endswith(ends)}
 
 
 def undisturbed(stack: Stack, texts: Path) -> Results:
@@ -56,15 +55,14 @@ def assert_complete(stack: Stack, done: Done, texts: Path) -> dict[str, Any]:
     return counts
 
 
-def assert_rerun_finishes(stack: Stack, before: dict[str, set[str]], texts: Path) -> None:
+def assert_rerun_finishes(stack: Stack, made: set[str], texts: Path) -> None:
     """What was finished is kept, another run makes only the rest, and gives what is right."""
-    store = stack.store
-    kept = {key: store.get(key) for keys in before.values() for key in keys}
+    kept = {key: stack.store.get(key) for key in made}
     counts = assert_complete(stack, stack.run("--input", str(texts)), texts)
-    for stage, keys in before.items():
-        assert counts[stage]["cached"] == len(keys), stage
-        assert counts[stage]["tasks"] == SHARDS
-    assert kept == {key: store.get(key) for key in kept}
+    for stage in STAGES:
+        there = sum(key.startswith(f"{stage}/") for key in made)
+        assert (counts[stage]["tasks"], counts[stage]["cached"]) == (SHARDS, there), stage
+    assert {key: stack.store.get(key) for key in made} == kept
 
 
 @contextmanager
@@ -99,12 +97,22 @@ def test_killed_workers(fleet: Stack, texts: Path) -> None:
 
 
 def test_throttled_functions(fleet: Stack, texts: Path) -> None:
+    before = finished(fleet.store)
     with fleet.throttled("Validation", 0):
         failed = fleet.run("--input", str(texts))
     assert failed.status == 1
+    # The emulator's name of Lambda.TooManyRequestsException.
     assert set(fleet.failures(aws_stack.run_id(failed))) == {"Lambda.Unknown"}
-    before = finished(fleet.store)
-    assert_rerun_finishes(fleet, before, texts)
+    made = finished(fleet.store) - before
+    assert made
+    assert_rerun_finishes(fleet, made, texts)
+
+
+def test_few_executions_at_a_time(fleet: Stack, texts: Path) -> None:
+    with fleet.throttled("Inference", aws_stack.FLEET - 1):
+        done = fleet.run("--input", str(texts))
+    assert_complete(fleet, done, texts)
+    assert set(fleet.failures(aws_stack.run_id(done))) <= {"Lambda.Unknown"}
 
 
 def test_storage_that_answers_badly_and_slowly(fleet: Stack, texts: Path) -> None:
@@ -125,3 +133,75 @@ def test_storage_that_answers_badly_and_slowly(fleet: Stack, texts: Path) -> Non
     assert_complete(fleet, done, texts)
     assert faults.total() > SHARDS
     assert set(faults) >= {"slow_down", "internal_error", "delay_first"}
+
+
+def test_an_outage_of_the_storage(fleet: Stack, texts: Path) -> None:
+    # Longer than the client's own attempts, so that the engine has to try the task again.
+    fleet.proxy.plan.add("internal_error", method="PUT", path="/inference/", times=40)
+    done = fleet.run("--input", str(texts))
+    fleet.proxy.forget()
+    assert_complete(fleet, done, texts)
+    assert set(fleet.failures(aws_stack.run_id(done))) == {"StoreUnavailableError"}
+
+
+def test_a_shard_that_is_damaged_on_every_read(fleet: Stack, texts: Path) -> None:
+    before = finished(fleet.store)
+    fleet.proxy.plan.add("corrupt", method="GET", path="shard-00007.jsonl", times=None)
+    failed = fleet.run("--input", str(texts))
+    fleet.proxy.forget()
+    assert failed.status == 1
+    assert "CorruptObjectError" in failed.err
+    assert "Preprocessing" in failed.err
+    assert "shard-00007.jsonl" in failed.err
+    # It is the store that reads again; a task that met it would meet it again.
+    assert fleet.failures(aws_stack.run_id(failed)) == ["CorruptObjectError"]
+    made = finished(fleet.store) - before
+    assert len(made) == len(STAGES) * (SHARDS - 1)
+    assert_rerun_finishes(fleet, made, texts)
+
+
+def test_poisoned_records(fleet: Stack, texts: Path, tmp_path: Path) -> None:
+    poisoned = tmp_path / "poisoned.jsonl"
+    poison = [b"{", b'{"id": "a"}', b'{"id": "b", "text": 7}', b'"\xff"']
+    poisoned.write_bytes(b"".join(line + b"\n" for line in poison) + texts.read_bytes())
+    done = fleet.run("--input", str(poisoned))
+    counts = assert_complete(fleet, done, texts)
+    assert counts["ingestion"]["rejected"] == len(poison)
+    assert "where and why:" in done.out
+
+
+def test_an_output_that_is_too_large(fleet: Stack, texts: Path) -> None:
+    before = finished(fleet.store)
+    first = fleet.execution(fleet.run("--text", "any prompt"))
+    event = json.loads(first["input"])
+    event["run"]["note"] = "n" * 40_000
+    name = f"{first['name']}-large"
+    failed = fleet.execute(name, event)
+    assert failed["status"] == "FAILED"
+    assert failed["error"] == "OutputTooLargeError"
+    assert fleet.failures(name) == ["OutputTooLargeError"]
+    del event["run"]["note"]
+    assert fleet.execute(f"{name}-not", event)["status"] == "SUCCEEDED"
+    made = finished(fleet.store) - before
+    assert len(made) == len(STAGES), made
+
+
+def test_a_task_that_is_delivered_twice(fleet: Stack, texts: Path) -> None:
+    before = finished(fleet.store)
+    with fleet.throttled("Preprocessing", 0):
+        failed = fleet.run("--input", str(texts))
+    assert not finished(fleet.store) - before
+    event = json.loads(fleet.children(aws_stack.run_id(failed))[0]["input"])
+    for stage in ("Preprocessing", "Inference", "Validation"):
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: fleet.invoke(stage, event), range(2)))
+        answers.append(fleet.invoke(stage, event))
+        counts = [answer.pop("counts")[stage.lower()] for answer in answers]
+        # One of the first two may find what the other has written; both may compute, and one of them writes.
+        assert counts[0]["cached"] + counts[1]["cached"] <= 1
+        assert counts[2]["cached"] == 1
+        assert answers[0] == answers[1] == answers[2]
+        event = answers[0]
+    made = finished(fleet.store) - before
+    assert len(made) == len(STAGES)
+    assert_rerun_finishes(fleet, made, texts)

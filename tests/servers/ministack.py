@@ -112,13 +112,17 @@ def policy(*statements: dict[str, Any]) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-def start(folder: Path, environ: Mapping[str, str] | None = None) -> AwsServer:
+def start(
+    folder: Path, environ: Mapping[str, str] | None = None, *, port: int | None = None
+) -> AwsServer:
     """Start an emulator; its log lies in `folder`.
 
-    `environ` adds to its environment, which the processes of its functions inherit.
+    `environ` adds to its environment, which the processes of its functions inherit; `port` is that of one which is
+    to be started again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, mqtt, sftp = free_ports(3)
+    free, mqtt, sftp = free_ports(3)
+    port = port or free
     endpoint = f"http://127.0.0.1:{port}"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
