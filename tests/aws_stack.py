@@ -29,13 +29,6 @@ NAME = "fleet"
 FLEET = 3
 """Shards at the same time: a function has so many processes at most, on two processors."""
 
-# Statements of the bucket's policy that this emulator cannot meet, and refuses everything for; all else of the
-# template is deployed as it is.
-UNMET = {
-    "DenyInsecureTransport": "it listens on plain HTTP",
-    "DenyUnconditionalWrites": "its requests have no condition key s3:if-none-match",
-}
-
 WORKFLOW = """
 from pathlib import Path
 from legato import Workflow
@@ -285,7 +278,10 @@ def start(
 
 
 def deploy(server: AwsServer, proxy: FaultProxy, definition: Path) -> Stack:
-    """Deploy a definition with `legato deploy`, and take away what the emulator cannot meet."""
+    """Deploy a definition with `legato deploy`.
+
+    The emulator takes every resource of the template, and the template as it is: none is made by API here.
+    """
     bootstrap = definition.with_name("bootstrap")
     bootstrap.write_text(f'#!/bin/sh\nexec {sys.executable} -m awslambdaric "$_HANDLER"\n')
     bootstrap.chmod(0o755)
@@ -300,20 +296,7 @@ def deploy(server: AwsServer, proxy: FaultProxy, definition: Path) -> Stack:
     assert done.status == 0, done.err
     described = stack.client("cloudformation").describe_stacks(StackName=stack.name)["Stacks"][0]
     stack.outputs = {o["OutputKey"]: o["OutputValue"] for o in described["Outputs"]}
-    _relax(stack)
     return stack
-
-
-def _relax(stack: Stack) -> None:
-    s3, bucket = stack.client("s3"), stack.outputs["BucketName"]
-    document = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
-    sids = {statement["Sid"] for statement in document["Statement"]}
-    assert sids >= set(UNMET), sids
-    left = [s for s in document["Statement"] if s["Sid"] not in UNMET]
-    if left:
-        s3.put_bucket_policy(Bucket=bucket, Policy=ministack.policy(*left))
-    else:
-        s3.delete_bucket_policy(Bucket=bucket)
 
 
 def stop(server: AwsServer) -> None:

@@ -77,7 +77,7 @@ def deployed(
     server = aws_stack.start(folder)
     try:
         with (
-            closing(FaultProxy(server.port)) as proxy,
+            closing(FaultProxy(server.port, secure=True)) as proxy,
             pytest.MonkeyPatch.context() as patch,
         ):
             use(server.environ(), patch)

@@ -23,6 +23,7 @@ class Proxy(Protocol):
 
     upstream: int
     owner: str | None
+    secure: bool
     plan: Plan
     seen: list[Seen]
     faults: Counter[str]
@@ -143,7 +144,7 @@ class Connection:
 
     def _forward(self, request: Head, fault: Fault | None) -> Head:
         server = self._open()
-        server.send(request.raw)
+        server.send(request.secured if self._proxy.secure else request.raw)
         position = (
             int(request.length * fault.at) if fault and fault.kind == "corrupt_upload" else -1
         )

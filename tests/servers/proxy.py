@@ -15,15 +15,22 @@ class FaultProxy:
 
     Requests and answers pass unchanged, so that signatures hold, except where a fault is meant. `owner` is the account
     that owns all buckets: no server that runs here checks `x-amz-expected-bucket-owner`, so the proxy does.
+    `secure` says of every request that it came by TLS, as a proxy that ends TLS does: policies may ask for it.
     Use it in `contextlib.closing`.
     """
 
     def __init__(
-        self, upstream: int, *, plan: Plan | None = None, owner: str | None = None
+        self,
+        upstream: int,
+        *,
+        plan: Plan | None = None,
+        owner: str | None = None,
+        secure: bool = False,
     ) -> None:
         self.upstream = upstream
         self.plan = plan or Plan()
         self.owner = owner
+        self.secure = secure
         self.seen: list[Seen] = []
         self.faults: Counter[str] = Counter()
         self.lock = threading.Lock()

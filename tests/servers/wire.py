@@ -54,6 +54,11 @@ class Head:
     def length(self) -> int:
         return int(self.headers.get("content-length", "0"))
 
+    @property
+    def secured(self) -> bytes:
+        """The head as what ends TLS passes it on."""
+        return self.raw.removesuffix(b"\r\n") + b"x-forwarded-proto: https\r\n\r\n"
+
     def without(self, prefix: str) -> Head:
         """The same head less the headers whose names start so."""
         lines = self.raw.split(b"\r\n")
