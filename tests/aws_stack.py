@@ -127,7 +127,9 @@ class Stack:
         """The executions that the Map of a run has started."""
         states = self.client("stepfunctions")
         found = []
-        for run in states.list_map_runs(executionArn=self.describe(name)["executionArn"])["mapRuns"]:
+        for run in states.list_map_runs(executionArn=self.describe(name)["executionArn"])[
+            "mapRuns"
+        ]:
             pages = states.get_paginator("list_executions").paginate(mapRunArn=run["mapRunArn"])
             found += [
                 dict(states.describe_execution(executionArn=child["executionArn"]))
@@ -182,41 +184,36 @@ class Stack:
         document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         (taken,) = [s for s in document["Statement"] if s["Sid"] == sid]
         left = [s for s in document["Statement"] if s["Sid"] != sid]
-        iam.put_role_policy(
-            RoleName=role, PolicyName=name, PolicyDocument=ministack.policy(*left)
-        )
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=ministack.policy(*left))
         try:
             yield taken
         finally:
-            iam.put_role_policy(
-                RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document)
-            )
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
     @contextmanager
     def throttled(self, stage: str, executions: int) -> Iterator[None]:
-        """Reserve so many concurrent executions for a stage's function; what is above is throttled."""
+        """Reserve so many concurrent executions for a stage's function; what is above is throttled.
+
+        The emulator counts those of $LATEST alone, and not those of a version, so the alias points there meanwhile.
+        """
         functions, name = self.client("lambda"), self.function(stage)
+        version = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
         functions.put_function_concurrency(
             FunctionName=name, ReservedConcurrentExecutions=executions
         )
+        functions.update_alias(FunctionName=name, Name="live", FunctionVersion="$LATEST")
         try:
             yield
         finally:
+            functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
             functions.delete_function_concurrency(FunctionName=name)
 
     def workers(self, stage: str) -> list[int]:
         """The processes of a stage's function."""
         ours = os.getpgid(self.server.server.pid)
         handler = f"legato.stages.{stage.lower()}.handler"
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else []
-                if handler in words and "awslambdaric" in words and os.getpgid(int(entry.name)) == ours:
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in pids if _runs(pid, handler, ours)]
 
     def kill(self, stage: str) -> int:
         """Kill the processes of a stage's function, as kill -9 does; say how many there were.
@@ -313,6 +310,15 @@ def shut_down(server: AwsServer, *, timeout_s: float = 30) -> None:
     while time.monotonic() < end and _is_alive(server.server.pid):
         time.sleep(0.05)
     stop(server)
+
+
+def _runs(pid: int, handler: str, group: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        return handler in words and "awslambdaric" in words and os.getpgid(pid) == group
+    except OSError:
+        # It has ended meanwhile.
+        return False
 
 
 def _age_s(pid: int) -> float:

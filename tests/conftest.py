@@ -89,9 +89,7 @@ def deployed(
 
 
 @pytest.fixture
-def fleet(
-    deployed: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[aws_stack.Stack]:
+def fleet(deployed: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[aws_stack.Stack]:
     """The deployed stack, an environment in which every AWS SDK talks to it, and no faults."""
     use(deployed.environ, monkeypatch)
     deployed.proxy.forget()

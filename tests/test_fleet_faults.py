@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import legato
-from legato import Ref, Store
+from legato import Store
 from legato.cli._load import load_workflow
 from legato.results import Results
 from tests import aws_stack
@@ -194,7 +194,7 @@ def test_a_task_that_is_delivered_twice(fleet: Stack, texts: Path) -> None:
     event = json.loads(fleet.children(aws_stack.run_id(failed))[0]["input"])
     for stage in ("Preprocessing", "Inference", "Validation"):
         with ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(lambda _: fleet.invoke(stage, event), range(2)))
+            answers = list(pool.map(fleet.invoke, [stage] * 2, [event] * 2))
         answers.append(fleet.invoke(stage, event))
         counts = [answer.pop("counts")[stage.lower()] for answer in answers]
         # One of the first two may find what the other has written; both may compute, and one of them writes.

@@ -6,7 +6,6 @@ import re
 import time
 
 import numpy as np
-import pytest
 
 import legato
 from legato.cli._load import load_workflow
@@ -20,9 +19,7 @@ SHARDS = 200
 
 
 def local(stack: Stack, **source: str) -> Run:
-    return legato.run(
-        load_workflow(stack.definition), store=f"memory://{time.time_ns()}", **source
-    )
+    return legato.run(load_workflow(stack.definition), store=f"memory://{time.time_ns()}", **source)
 
 
 def remote(stack: Stack, done: Done) -> Results:
@@ -56,9 +53,10 @@ def test_a_fleet(fleet: Stack) -> None:
     found, expected = remote(fleet, done), here.results()
     assert found.ids == expected.ids
     assert np.array_equal(found.vectors, expected.vectors)
-    assert without_times(done.out).strip() == without_times(
-        report(load_workflow(fleet.definition), here)
-    ).strip()
+    assert (
+        without_times(done.out).strip()
+        == without_times(report(load_workflow(fleet.definition), here)).strip()
+    )
     assert "preprocessing" in done.err.lower()
     name = aws_stack.run_id(done)
     children = fleet.children(name)
