@@ -39,7 +39,7 @@ def test_one_prompt(fleet: Stack) -> None:
     assert done.status == 0, done.err
     here = local(fleet, text="a prompt of its own")
     assert np.array_equal(remote(fleet, done).vectors, here.results().vectors)
-    expected = report(load_workflow(fleet.definition), here)
+    expected = report(load_workflow(fleet.definition).name, here)
     assert without_times(done.out).strip().startswith(without_times(expected).strip())
     # No text travels in a state, nor in the history.
     told = str(fleet.events(aws_stack.run_id(done))) + str(fleet.execution(done))
@@ -55,7 +55,7 @@ def test_a_fleet(fleet: Stack) -> None:
     assert np.array_equal(found.vectors, expected.vectors)
     assert (
         without_times(done.out).strip()
-        == without_times(report(load_workflow(fleet.definition), here)).strip()
+        == without_times(report(load_workflow(fleet.definition).name, here)).strip()
     )
     assert "preprocessing" in done.err.lower()
     name = aws_stack.run_id(done)
