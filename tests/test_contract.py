@@ -28,7 +28,7 @@ PERMANENT = [
     "StoreFullError",
     "WorkflowError",
 ]
-RETRYABLE = ["StoreUnavailableError"]
+RETRYABLE = ["StoreUnavailableError", "WorkerStoppedError"]
 
 
 def classes() -> dict[str, type[errors.LegatoError]]:

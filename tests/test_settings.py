@@ -39,6 +39,10 @@ VALID = {
     "LEGATO_ID_FIELD": ("key", "key"),
     "LEGATO_MAX_RECORD_BYTES": ("67108864", 64 << 20),
     "LEGATO_NUM_THREADS": ("2", 2),
+    "LEGATO_EVENT": ('{"run": {}}', '{"run": {}}'),
+    "LEGATO_TASK_TOKEN": ("AQB8", "AQB8"),
+    "LEGATO_STEP": ("my.step", "my.step"),
+    "LEGATO_HEARTBEAT_S": ("0.5", 0.5),
 }
 
 MALFORMED = [

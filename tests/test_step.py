@@ -535,6 +535,7 @@ def test_a_task_logs_one_line_without_user_text(
         "function_name": "fn",
         "function_request_id": "req-1",
         "run_id": "run-1",
+        "shard": 7,
         "in": 2,
         "out": 2,
         "rejected": 0,

@@ -19,7 +19,8 @@ and the ``Retry`` blocks of a state machine are generated from :attr:`LegatoErro
     ├── WorkflowError            a workflow or its document is wrong, or uses what is not supported
     ├── InternalError            a defect in legato itself; please report it
     └── TransientError           worth another try; every class below is retried
-        └── StoreUnavailableError    transport fault, throttling, a conditional write under way
+        ├── StoreUnavailableError    transport fault, throttling, a conditional write under way
+        └── WorkerStoppedError       the machine is taken away: a Spot instance, a deployment
 """
 
 from __future__ import annotations
@@ -86,6 +87,10 @@ class TransientError(LegatoError):
 
 class StoreUnavailableError(TransientError):
     """The store did not answer, throttled the call, or has a conditional write under way."""
+
+
+class WorkerStoppedError(TransientError):
+    """A worker was told to stop before its task was done: a Spot instance, a deployment."""
 
 
 def retryable_names() -> list[str]:

@@ -134,7 +134,12 @@ VARIABLES: Final = (
         "{}",
         'arguments of the task\'s call as JSON, such as `{"top_k": 2}`',
     ),
-    Variable("LEGATO_MODEL_ID", _text, None, "folder of the model"),
+    Variable(
+        "LEGATO_MODEL_ID",
+        _text,
+        None,
+        "folder of the model, or URL of its mirror, `<store>/models/<digest>`",
+    ),
     Variable(
         "LEGATO_MODEL_REVISION",
         _text,
@@ -209,6 +214,26 @@ VARIABLES: Final = (
         None,
         "computing threads; without it the processors that the process may use",
     ),
+    Variable("LEGATO_EVENT", _text, None, "of `python -m legato.worker`: the task's event as JSON"),
+    Variable(
+        "LEGATO_TASK_TOKEN",
+        _text,
+        None,
+        "of the worker: the token that reports to Step Functions; without it the output is left",
+    ),
+    Variable(
+        "LEGATO_STEP",
+        _text,
+        "legato.stages.inference.handler",
+        "of the worker: module and name of the step that it runs",
+    ),
+    Variable(
+        "LEGATO_HEARTBEAT_S",
+        _seconds,
+        "30",
+        "of the worker: seconds between two heartbeats, less than half of the state's "
+        "`HeartbeatSeconds`",
+    ),
 )
 """Every variable; ``docs/settings.md`` shows them as a table."""
 
@@ -240,6 +265,10 @@ class Settings:
     id_field: str = "id"
     max_record_bytes: int = MIB
     num_threads: int | None = None
+    event: str | None = field(default=None, repr=False)
+    task_token: str | None = field(default=None, repr=False)
+    step: str = "legato.stages.inference.handler"
+    heartbeat_s: float = 30.0
 
     @classmethod
     def from_env(
@@ -301,6 +330,22 @@ class Settings:
             msg = f"{variable.name} is not set; set it: {variable.meaning}"
             raise SettingsError(msg)
         return str(value)
+
+
+def task_token() -> str | None:
+    """Return LEGATO_TASK_TOKEN alone: by it a worker reports even that its settings are wrong."""
+    return os.environ.get("LEGATO_TASK_TOKEN") or None
+
+
+def region() -> str | None:
+    """Return AWS_REGION, which containers have and boto3 does not read; None leaves it to boto3."""
+    return os.environ.get("AWS_REGION") or None
+
+
+def job_id() -> str:
+    """Return what AWS calls the job or the container of this process; empty outside of one."""
+    container = os.environ.get("ECS_CONTAINER_METADATA_URI_V4", "").rpartition("/")[2]
+    return os.environ.get("AWS_BATCH_JOB_ID", container)
 
 
 def _read(variable: Variable, raw: str) -> Any:

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, Final, Protocol, overload
 
 from legato._events import CARRIED, offload, resolve
 from legato._home import allowed_stores, open_store
 from legato._left import fetched, key_of
+from legato._lines import LambdaContext, about, failure_line, line, print_line
 from legato._native import Ref, Store
 from legato._scope import Scope
 from legato.errors import InputError, LegatoError, SettingsError
 from legato.settings import Settings
 
-MAX_RUN_ID: Final = 80
-"""Most characters of a run's id, as of an execution's name."""
-
 _AREA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 _log = logging.getLogger("legato.step")
-
-
-class LambdaContext(Protocol):
-    """What a Lambda runtime passes beside the event."""
-
-    function_name: str
-    aws_request_id: str
 
 
 @dataclass
@@ -97,16 +85,28 @@ class Step:
         try:
             settings, store = _from_environment()
         except LegatoError as error:
-            _print_line(_failure_line(self.name, _about(event, context), error))
+            print_line(failure_line(self.name, about(event, context), error))
             raise
-        return self._handle(event, context, settings, store, _print_line)
+        return self._handle(event, context, settings, store, print_line)
 
-    def bind(self, settings: Settings, store: Store | None = None) -> Handler:
-        """Return a handler with these settings, for the embedded conductor; it logs to logging."""
+    def bind(
+        self,
+        settings: Settings,
+        store: Store | None = None,
+        *,
+        log: Callable[[str], None] = _log.info,
+    ) -> Handler:
+        """Return a handler with these settings, for the embedded conductor and the worker.
+
+        Args:
+            settings: Instead of those of the environment.
+            store: The store of the run; the settings' by default.
+            log: Takes the lines that the step logs, each a JSON object.
+        """
         store = store or open_store(settings.require("store"), settings)
 
         def handler(event: Any, context: LambdaContext | None = None) -> dict[str, Any]:
-            return self._handle(event, context, settings, store, _log.info)
+            return self._handle(event, context, settings, store, log)
 
         return handler
 
@@ -118,15 +118,15 @@ class Step:
         store: Store,
         log: Callable[[str], None],
     ) -> dict[str, Any]:
-        about = _about(event, context)
+        named = about(event, context)
         try:
             output, counts = self._run(event, settings, store)
         except Exception as error:
-            line = _failure_line(self.name, about, error)
-            log(line)
-            _record_failure(store, self.name, event, line)
+            failed = failure_line(self.name, named, error)
+            log(failed)
+            _record_failure(store, self.name, event, failed)
             raise
-        log(_line("INFO", self.name, {**about, **counts}))
+        log(line("INFO", self.name, {**named, **counts}))
         return output
 
     def _run(
@@ -239,37 +239,10 @@ def _from_environment() -> tuple[Settings, Store]:
         raise SettingsError(msg) from None
 
 
-def _record_failure(store: Store, name: str, event: Any, line: str) -> None:
+def _record_failure(store: Store, name: str, event: Any, failed: str) -> None:
     """Keep why a task failed beside its run; a history has only the error's name."""
     try:
-        store.put(line.encode(), key_of(event, "failures", name), media_type="application/json")
+        store.put(failed.encode(), key_of(event, "failures", name), media_type="application/json")
     except (LegatoError, AttributeError):
         # The event has no run, or the store is what failed: the error itself says so.
         _log.debug("no failure record was written")
-
-
-def _about(event: Any, context: LambdaContext | None) -> dict[str, Any]:
-    run = event.get("run") if isinstance(event, dict) else None
-    run_id = run.get("id") if isinstance(run, dict) else None
-    return {
-        "function_name": context.function_name if context is not None else None,
-        "function_request_id": context.aws_request_id if context is not None else None,
-        "run_id": run_id[:MAX_RUN_ID] if isinstance(run_id, str) else None,
-    }
-
-
-def _failure_line(name: str, about: Mapping[str, Any], error: Exception) -> str:
-    # Our own messages hold no user text; those of other exceptions may.
-    reason = str(error) if isinstance(error, LegatoError) else None
-    return _line("ERROR", name, {**about, "error": type(error).__name__, "reason": reason})
-
-
-def _line(level: str, name: str, about: Mapping[str, Any]) -> str:
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    line = {"level": level, "service": "legato", "state": name, "timestamp": now, **about}
-    return json.dumps({key: value for key, value in line.items() if value is not None})
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
