@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import legato._native as native
 from legato._native import Ref
-from legato._scope import plain
 from legato.errors import InputError
 from legato.step import Task
 
@@ -38,8 +37,8 @@ def ref_of(event: Mapping[str, Any], *path: str) -> Ref:
 def source_of(event: Mapping[str, Any], task: Task) -> Ref:
     """Return the run's input: a reference, or an object that is read where it lies.
 
-    The second is ``{"uri": "s3://bucket/a%20key"}`` or, as events of S3 name it,
-    ``{"bucket": "bucket", "key": "a key"}``, and may say a ``version``: its id or its etag.
+    The second is ``{"uri": "s3://bucket/key"}`` with the key as it is, nothing in it
+    percent-encoded, and may say a ``version``: its id or its etag.
 
     Raises:
         InputError: There is none, or the object is not the version that the event names.
@@ -48,21 +47,14 @@ def source_of(event: Mapping[str, Any], task: Task) -> Ref:
     value = event.get("input")
     if not isinstance(value, Mapping):
         return ref_of(event, "input")
-    uri, bucket, key, version = map(value.get, ("uri", "bucket", "key", "version"))
-    if isinstance(bucket, str) and isinstance(key, str) and uri is None:
-        where = f"s3://{bucket}/{key}"
-    elif isinstance(uri, str):
-        where = plain(uri)
-    else:
-        where = ""
-    # An event of S3 has an empty version where the bucket keeps none.
-    if not where or not isinstance(version or "", str):
+    uri, version = value.get("uri"), value.get("version")
+    if not isinstance(uri, str) or not isinstance(version or "", str):
         msg = (
             "the event has no reference at input, nor where an object lies; send what legato "
-            "stored, {'uri': ...} or {'bucket': ..., 'key': ...}"
+            "stored, or {'uri': 's3://bucket/key'}"
         )
         raise InputError(msg)
-    return task.scope.adopt(where, version or None)
+    return task.scope.adopt(uri, version or None)
 
 
 def run_id(task: Task) -> str:
