@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from legato._events import JSONL
+from legato._home import allowed_stores
 from legato._native import Ref, Store
+from legato._scope import adopt
 from legato.errors import InputError, WorkflowError
+from legato.settings import Settings
 from legato.stages._readers import ending_of, kind_of
 from legato.workflow import Workflow
 
@@ -24,20 +27,28 @@ class Source:
     version: str | None = None
 
 
+def is_object(source: object) -> bool:
+    """Say whether an input is an object of S3, which is read where it lies, and no path."""
+    return isinstance(source, str) and source.startswith("s3://")
+
+
 def store_source(
     store: Store, workflow: Workflow, given: str | os.PathLike[str] | None, text: str | None
 ) -> Source:
     """Store what a run reads: a prompt, the file that was given, or the workflow's dataset.
 
+    An object, ``s3://bucket/key``, stays where it is.
+
     Raises:
         InputError: There is nothing to read, or it cannot be read.
+        AccessDeniedError: An object lies outside of the run's store and LEGATO_ALLOWED_STORES.
         WorkflowError: The workflow's dataset is no path.
     """
     if text is not None:
         return Source(_store_prompt(store, workflow, text), "prompt")
     if given is not None:
         # Not the workflow's version: it speaks of its own dataset.
-        return Source(_store_file(store, Path(given)), str(given))
+        return Source(_taken(store, given), str(given))
     source = workflow.dataset
     if source is None:
         msg = f"workflow {workflow.name} has no dataset; give --input FILE or --text TEXT"
@@ -47,8 +58,16 @@ def store_source(
         kind = type(found).__name__
         msg = f"the dataset of workflow {workflow.name} returned a {kind}; return a path"
         raise WorkflowError(msg)
-    path = Path(found)
-    return Source(_store_file(store, path), str(path), workflow.dataset_version)
+    return Source(_taken(store, found), str(found), workflow.dataset_version)
+
+
+def _taken(store: Store, source: str | os.PathLike[str]) -> Ref:
+    """Store a file, or take an object as it lies."""
+    if not is_object(source):
+        return _store_file(store, Path(source))
+    uri = str(source)
+    kind_of(uri)
+    return adopt((store, *allowed_stores(Settings.from_env())), uri, None, "this run")
 
 
 def _store_file(store: Store, path: Path) -> Ref:

@@ -82,15 +82,7 @@ class Scope:
             InputError: It has another version, or changed while it was read.
             ObjectNotFoundError: There is no such object.
         """
-        for store in (self.store, *self.others):
-            prefix = f"{plain(store.url)}/"
-            if uri.startswith(prefix):
-                return store.adopt(uri.removeprefix(prefix), version=version)
-        msg = (
-            f"{self.stage} may not read {uri}: it lies outside of the run's store "
-            f"{self.store.url}; add its bucket or folder to LEGATO_ALLOWED_STORES"
-        )
-        raise AccessDeniedError(msg)
+        return adopt((self.store, *self.others), uri, version, self.stage)
 
     def get_many_json(self, keys: Sequence[str]) -> list[Any]:
         """Return small JSON objects by their keys, read at the same time.
@@ -143,6 +135,26 @@ class Scope:
     def _home(self, ref: Ref) -> Store:
         own, others = self.store, self.others
         return next((o for o in others if holds(o, ref) and not holds(own, ref)), own)
+
+
+def adopt(stores: Sequence[Store], uri: str, version: str | None, who: str) -> Ref:
+    """Return the reference to an object in one of some stores, as :meth:`Scope.adopt` does.
+
+    Args:
+        stores: The run's own, and those that are allowed besides.
+        uri: Where, with nothing percent-encoded.
+        version: Version id or etag that it must have; None takes what is there.
+        who: Who reads it, for messages.
+    """
+    for store in stores:
+        prefix = f"{plain(store.url)}/"
+        if uri.startswith(prefix):
+            return store.adopt(uri.removeprefix(prefix), version=version)
+    msg = (
+        f"{who} may not read {uri}: it lies outside of the run's store {stores[0].url}; "
+        "add its bucket or folder to LEGATO_ALLOWED_STORES"
+    )
+    raise AccessDeniedError(msg)
 
 
 def holds(store: Store, ref: Ref) -> bool:
