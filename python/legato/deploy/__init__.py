@@ -1,8 +1,20 @@
 """Workflows on AWS: package them, deploy their stacks, check what they stand on, remove them."""
 
+from legato.deploy._check import Check
 from legato.deploy._deploy import Options, deploy
 from legato.deploy._destroy import Left, destroy
+from legato.deploy._doctor import examine
 from legato.deploy._package import Package, build
 from legato.deploy._stack import Stack
 
-__all__ = ["Left", "Options", "Package", "Stack", "build", "deploy", "destroy"]
+__all__ = [
+    "Check",
+    "Left",
+    "Options",
+    "Package",
+    "Stack",
+    "build",
+    "deploy",
+    "destroy",
+    "examine",
+]
