@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from legato._aws import Aws, explained
 from legato._failures import Listener
-from legato._inputs import store_source
+from legato._inputs import is_object, store_source
 from legato.errors import InputError
 from legato.local import Run, new_run_id
 from legato.remote._follow import BETWEEN_S, follow
 from legato.remote._target import Target
+from legato.stages._readers import kind_of
 from legato.workflow import Workflow
-
-S3 = "s3://"
 
 
 def start(
@@ -46,7 +44,6 @@ def start(
     about, given = _given(workflow, target, input, text)
     event = {
         "run": {
-            "id": run,
             "mode": "dataset" if text is None else "prompt",
             "workflow": workflow.name,
             "dataset": about,
@@ -64,7 +61,8 @@ def _given(
     workflow: Workflow, target: Target, given: str | os.PathLike[str] | None, text: str | None
 ) -> tuple[dict[str, str], dict[str, Any]]:
     asked = given if given is not None else workflow.dataset
-    if text is None and isinstance(asked, (str, Path)) and str(asked).startswith(S3):
+    if text is None and is_object(asked):
+        kind_of(str(asked))
         about = {"id": str(asked)}
         if given is None and workflow.dataset_version is not None:
             about["version"] = workflow.dataset_version
