@@ -247,7 +247,7 @@ def test_a_pass_may_hand_on_null_and_false() -> None:
         ({"a.$": "text"}, "begins with"),
         ({"a": 1, "a.$": "$"}, "has both"),
         ({"l": [{"a.$": "$..x"}]}, "recursive descent"),
-        ({"a.$": "States.Format('{}', $.x)"}, "States.Format"),
+        ({"a.$": "States.MathAdd(1, 2)"}, "States.MathAdd"),
     ],
 )
 def test_malformed_templates_are_refused(parameters: object, named: str) -> None:

@@ -72,7 +72,7 @@ def test_the_states_that_the_refusals_start_from_are_fine(state: dict[str, Any])
         ({**TASK, "Resource": "arn:aws:states:::sqs:sendMessage"}, "sqs:sendMessage"),
         ({**TASK, "Resource": "arn:aws:states:::aws-sdk:s3:getObject"}, "aws-sdk"),
         ({**TASK, "Resource": f"{INVOKE}.waitForTaskToken"}, "task tokens"),
-        ({**TASK, "Resource": "arn:aws:states:::batch:submitJob.sync"}, r"\.sync"),
+        ({**TASK, "Resource": "arn:aws:states:::ecs:runTask.sync"}, r"\.sync"),
         ({**TASK, "Resource": "arn:aws:states:eu-west-1:123456789012:activity:a"}, "activities"),
         ({**TASK, "HeartbeatSeconds": 5}, "HeartbeatSeconds"),
         ({**TASK, "HeartbeatSecondsPath": "$.h"}, "HeartbeatSecondsPath"),

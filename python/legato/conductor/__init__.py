@@ -6,9 +6,9 @@ buckets to stores, enforces the limits of AWS, and refuses by name what it does 
 
 from legato.conductor._clock import Clock
 from legato.conductor._conductor import Conductor
-from legato.conductor._context import TaskContext
+from legato.conductor._context import JobContext, TaskContext
 from legato.conductor._execution import Execution
-from legato.conductor._frame import Handler, ObjectStore
+from legato.conductor._frame import Handler, JobHandler, ObjectStore
 from legato.conductor._history import HistoryEvent
 from legato.conductor._payload import MAX_PAYLOAD_BYTES
 
@@ -19,6 +19,8 @@ __all__ = [
     "Execution",
     "Handler",
     "HistoryEvent",
+    "JobContext",
+    "JobHandler",
     "ObjectStore",
     "TaskContext",
 ]

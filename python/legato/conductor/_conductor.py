@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar
 from legato.conductor._aside import Aside
 from legato.conductor._clock import Clock, SystemClock
 from legato.conductor._execution import Execution, Outcome, execute, execution_context
-from legato.conductor._frame import Action, Engine, Frame, Handler, ObjectStore
+from legato.conductor._frame import Action, Engine, Frame, Handler, JobHandler, ObjectStore
 from legato.conductor._history import HistoryEvent, Listener, Recorder
+from legato.conductor._job import run_job
 from legato.conductor._map import run_map
-from legato.conductor._model import Machine, Map, Task
+from legato.conductor._model import Job, Machine, Map, Task
 from legato.conductor._parse import parse_machine
 from legato.conductor._payload import decode, encode
 from legato.conductor._region import STOP_GRACE_S, Region
@@ -37,7 +38,9 @@ _ACTIONS: Final[Mapping[str, Action]] = {
     "Map": run_map,
     "Pass": run_pass,
     "Succeed": run_succeed,
-    "Task": run_task,
+    "Task": lambda frame, state, scope: (
+        run_job(frame, state, scope) if isinstance(state, Job) else run_task(frame, state, scope)
+    ),
     "Wait": run_wait,
 }
 
@@ -51,6 +54,9 @@ class Conductor:
         functions: Function ARN to handler, called as ``handler(event, context)`` with a JSON copy
             of the event, in threads other than the caller's.
         buckets: Bucket name to store, for ItemReader and ResultWriter.
+        jobs: ARN of a Batch job definition or an ECS task definition to what runs in its container,
+            called as ``job(environment, context)``; ``context.heartbeat()`` is a task's heartbeat.
+            What the job of an ECS task returns is sent with its token.
         substitutions: The values of ``${Name}`` placeholders in the document.
         max_concurrency: How many iterations of a Map run at the same time at most, whatever its
             MaxConcurrency; the number of usable CPUs by default.
@@ -64,12 +70,13 @@ class Conductor:
             bucket that is not bound. The message names the state and the field.
     """
 
-    def __init__(  # noqa: PLR0913 - three bindings and five options
+    def __init__(  # noqa: PLR0913 - four bindings and five options
         self,
         document: Mapping[str, Any],
         *,
         functions: Mapping[str, Handler],
         buckets: Mapping[str, ObjectStore],
+        jobs: Mapping[str, JobHandler] | None = None,
         substitutions: Mapping[str, str] | None = None,
         max_concurrency: int | None = None,
         listener: Listener | None = None,
@@ -80,12 +87,13 @@ class Conductor:
         if max_concurrency is not None and max_concurrency < 1:
             msg = f"max_concurrency is {max_concurrency}; use 1 or more"
             raise WorkflowError(msg)
-        for arn, handler in functions.items():
+        for arn, handler in [*functions.items(), *(jobs or {}).items()]:
             if not callable(handler):
-                msg = f"the handler of function {arn!r} cannot be called; bind a callable"
+                msg = f"the handler of {arn!r} cannot be called; bind a callable"
                 raise WorkflowError(msg)
         self._functions = dict(functions)
         self._buckets = dict(buckets)
+        self._jobs = dict(jobs or {})
         self._machine = parse_machine(substitute(_checked(document), substitutions or {}))
         self._check_bindings()
         self._max_concurrency = max_concurrency or _usable_cpus()
@@ -154,6 +162,7 @@ class Conductor:
         engine = Engine(
             actions=_ACTIONS,
             functions=self._functions,
+            jobs=self._jobs,
             buckets=self._buckets,
             max_concurrency=self._max_concurrency,
             clock=self._clock,
@@ -176,6 +185,11 @@ class Conductor:
                     msg = f"state {state.name}: no handler is bound to function {shown(function)}"
                     raise WorkflowError(msg)
                 continue
+            if isinstance(state, Job):
+                job = state.static_definition
+                if job is not None and job not in self._jobs:
+                    raise WorkflowError(f"state {state.name}: no job is bound to {shown(job)}")
+                continue
             for place in (state.item_reader, state.result_writer):
                 bucket = place.static_bucket if place is not None else None
                 if bucket is not None and bucket not in self._buckets:
@@ -197,9 +211,9 @@ def _interruptible(work: Callable[[], T], region: Region) -> T:
         raise
 
 
-def _work(machine: Machine) -> Iterator[Task | Map]:
+def _work(machine: Machine) -> Iterator[Task | Job | Map]:
     for state in machine.states.values():
-        if isinstance(state, (Task, Map)):
+        if isinstance(state, (Task, Job, Map)):
             yield state
         if isinstance(state, Map):
             yield from _work(state.processor)

@@ -53,3 +53,24 @@ class TaskContext:
     def get_remaining_time_in_millis(self) -> int:
         """Return how long the handler may still run, in milliseconds, never below 0."""
         return max(0, int(self.remaining_s() * 1000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What is told to a job besides its environment.
+
+    Args:
+        definition: The definition that the state machine named.
+        token: The task token; None of a Batch job, which has none.
+        job_id: The job's id.
+        beat: Takes a heartbeat.
+    """
+
+    definition: str
+    token: str | None
+    job_id: str
+    beat: Callable[[], None] = field(repr=False)
+
+    def heartbeat(self) -> None:
+        """Say that the job goes on, as SendTaskHeartbeat does."""
+        self.beat()

@@ -13,6 +13,8 @@ RESULT_PATH_MATCH_FAILURE: Final = "States.ResultPathMatchFailure"
 NO_CHOICE_MATCHED: Final = "States.NoChoiceMatched"
 EXCEED_TOLERATED_FAILURE_THRESHOLD: Final = "States.ExceedToleratedFailureThreshold"
 ITEM_READER_FAILED: Final = "States.ItemReaderFailed"
+INTRINSIC_FAILURE: Final = "States.IntrinsicFailure"
+HEARTBEAT_TIMEOUT: Final = "States.HeartbeatTimeout"
 RESULT_WRITER_FAILED: Final = "States.ResultWriterFailed"
 
 RESERVED: Final = frozenset(
@@ -28,10 +30,10 @@ RESERVED: Final = frozenset(
         ITEM_READER_FAILED,
         RESULT_WRITER_FAILED,
         "States.BranchFailed",
-        "States.HeartbeatTimeout",
+        HEARTBEAT_TIMEOUT,
         "States.Http.Socket",
         "States.Http.StatusCodeFailure",
-        "States.IntrinsicFailure",
+        INTRINSIC_FAILURE,
         "States.ParameterPathFailure",
         "States.Permissions",
         "States.QueryEvaluationError",

@@ -32,6 +32,9 @@ _COUNTS_RETRIES: Final = frozenset({"Task", "Map"})
 Handler = Callable[[Any, Any], Any]
 """A Lambda handler: ``handler(event, context)``."""
 
+JobHandler = Callable[[Mapping[str, str], Any], Any]
+"""What runs in a container: ``job(environment, context)``."""
+
 Action = Callable[["Frame", Any, Scope], tuple[Any, "str | None"]]
 """What a type of state does: takes frame, state and data, returns its result and what is next."""
 
@@ -55,6 +58,7 @@ class Engine:
 
     actions: Mapping[str, Action]
     functions: Mapping[str, Handler]
+    jobs: Mapping[str, JobHandler]
     buckets: Mapping[str, ObjectStore]
     max_concurrency: int
     clock: Clock

@@ -75,6 +75,19 @@ class Task(State):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Job(State):
+    """Run a container and wait for its end; ``parameters`` make the request that starts it."""
+
+    resource: str
+    batch: bool
+    parameters: Template
+    static_definition: str | None
+    timeout_s: int | None = None
+    timeout_path: Path | None = None
+    heartbeat_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(State):
     """Go where the first rule that holds points to."""
 

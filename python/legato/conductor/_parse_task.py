@@ -1,4 +1,4 @@
-"""Parse Task states: a Lambda function called by its ARN, or through ``lambda:invoke``."""
+"""Parse Task states: a Lambda function, or a job in a container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from legato.conductor._fields import MAX_SECONDS, Fields
 from legato.conductor._flow import Shared, parse_common
-from legato.conductor._model import Task
+from legato.conductor._model import Job, Task
+from legato.conductor._parse_job import RUN_TASK, SUBMIT_JOB, parse_job
 from legato.conductor._path import PathError
 from legato.conductor._shown import shown
 from legato.conductor._template import parse_template
@@ -23,11 +24,11 @@ _SHARED: Final = (
 )
 
 
-def parse_task(name: str, fields: Fields) -> Task:
+def parse_task(name: str, fields: Fields) -> Task | Job:
     """Parse a Task state.
 
     Raises:
-        WorkflowError: Its Resource is no Lambda function, or a field is malformed.
+        WorkflowError: Its Resource is neither a Lambda function nor a job, or a field is malformed.
     """
     resource = fields.text("Resource")
     fields.only_one_of("TimeoutSeconds", "TimeoutSecondsPath")
@@ -38,6 +39,9 @@ def parse_task(name: str, fields: Fields) -> Task:
     }
     if resource == INVOKE:
         return Task(**common, **timing, **_parse_invoke(fields), resource=resource, wrapped=True)
+    if resource in (SUBMIT_JOB, RUN_TASK):
+        own = parse_job(fields, resource, timing["timeout_s"])
+        return Job(**common, **timing, **own, resource=resource)
     if not _FUNCTION_ARN.fullmatch(resource):
         raise fields.error(_refusal(resource))
     return Task(
@@ -76,9 +80,9 @@ def _parse_invoke(fields: Fields) -> dict[str, Any]:
 
 def _refusal(resource: str) -> str:
     if resource.endswith(".waitForTaskToken"):
-        feature = "task tokens are not supported"
+        feature = f"of task tokens only {RUN_TASK} is supported"
     elif resource.endswith((".sync", ".sync:2")):
-        feature = "waiting for jobs (.sync) is not supported"
+        feature = f"of jobs (.sync) only {SUBMIT_JOB} is supported"
     elif ":activity:" in resource:
         feature = "activities are not supported"
     else:

@@ -95,7 +95,7 @@ def parse_path(text: str) -> Path:
     """
     if text.startswith("States."):
         name = text.partition("(")[0]
-        msg = f"intrinsic function {name} is not supported"
+        msg = f"intrinsic function {name} is not supported here; it belongs into a payload template"
         raise PathError(msg)
     if not text.startswith("$"):
         msg = "a path begins with $ or $$"

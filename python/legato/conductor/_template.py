@@ -1,11 +1,13 @@
-"""Payload templates: JSON in which a key that ends in ``.$`` takes its value from a path."""
+"""Payload templates: JSON in which a key that ends in ``.$`` takes a path's or function's value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from legato.conductor._failure import RUNTIME, StateFailure
+from legato.conductor._failure import INTRINSIC_FAILURE, RUNTIME, StateFailure
+from legato.conductor._functions import IntrinsicError
+from legato.conductor._intrinsic import is_intrinsic, parse_intrinsic
 from legato.conductor._path import NoMatchError, Path, PathError, parse_path
 from legato.conductor._shown import shown
 
@@ -86,11 +88,24 @@ def _parse_object(value: dict[str, Any], field: str) -> Template:
 
 def _parse_dynamic(value: object, field: str) -> Template:
     if not isinstance(value, str):
-        msg = f"{field} must be a path, because its name ends in .$"
+        msg = f"{field} must be a path or an intrinsic function, because its name ends in .$"
         raise PathError(msg)
     try:
+        if is_intrinsic(value):
+            return _computed(parse_intrinsic(value), field)
         path = parse_path(value)
     except PathError as exc:
         msg = f"{field} is {shown(value)}: {exc}"
         raise PathError(msg) from None
     return lambda scope: scope.require(path, field)
+
+
+def _computed(call: Template, field: str) -> Template:
+    def made(scope: Scope) -> Any:
+        try:
+            return call(scope)
+        except IntrinsicError as exc:
+            cause = f"state {scope.state}: {field}: {exc}"
+            raise StateFailure(INTRINSIC_FAILURE, cause) from None
+
+    return made

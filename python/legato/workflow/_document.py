@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from legato.workflow._compute import job_task
 from legato.workflow._limits import check_limits
 from legato.workflow._retry import retry_policy
 from legato.workflow._states import (
     BEGIN,
+    INFERENCE,
     INGESTION,
     PROMPT_PREFIX,
     ROUTE,
@@ -51,7 +53,7 @@ def compile_document(workflow: Workflow) -> dict[str, Any]:
     Raises:
         WorkflowError: The document is over a limit of Step Functions.
     """
-    prompt = _shard_states(prefix=PROMPT_PREFIX, timeout_s=_TASK_TIMEOUT_S, after=STORAGE)
+    prompt = _shard_states(workflow, prefix=PROMPT_PREFIX, timeout_s=_TASK_TIMEOUT_S, after=STORAGE)
     document = {
         "Comment": f"legato workflow {workflow.name}: {workflow.task}",
         "StartAt": BEGIN,
@@ -96,12 +98,16 @@ def _task(stage: str, *, timeout_s: int, following: str | None) -> dict[str, Any
     }
 
 
-def _shard_states(*, prefix: str, timeout_s: int, after: str) -> dict[str, Any]:
-    names = [f"{prefix}{stage}" for stage in SHARD_STAGES]
-    return {
-        name: _task(stage, timeout_s=timeout_s, following=following)
-        for stage, name, following in zip(SHARD_STAGES, names, [*names[1:], after], strict=True)
-    }
+def _shard_states(workflow: Workflow, *, prefix: str, timeout_s: int, after: str) -> dict[str, Any]:
+    states = {}
+    for stage, following in zip(SHARD_STAGES, [*SHARD_STAGES[1:], None], strict=True):
+        then = after if following is None else f"{prefix}{following}"
+        if stage == INFERENCE and workflow.compute != "lambda":
+            task = job_task(workflow, comment=_COMMENTS[stage], following=then)
+        else:
+            task = _task(stage, timeout_s=timeout_s, following=then)
+        states[f"{prefix}{stage}"] = task
+    return states
 
 
 def _route(prompt: str) -> dict[str, Any]:
@@ -115,7 +121,8 @@ def _route(prompt: str) -> dict[str, Any]:
 
 def _shards(workflow: Workflow) -> dict[str, Any]:
     children = str(workflow.children)
-    states = _shard_states(prefix="", timeout_s=_SHARD_TIMEOUT_S[children], after=SHARD_DONE)
+    timeout_s = _SHARD_TIMEOUT_S[children]
+    states = _shard_states(workflow, prefix="", timeout_s=timeout_s, after=SHARD_DONE)
     states[SHARD_DONE] = {
         "Type": "Succeed",
         "Comment": "Return {}: what a shard has made lies in the store, under its run's records",

@@ -27,6 +27,47 @@ _CRASHED: Final = ("Runtime.ExitError", "Sandbox.Timedout")
 _UNKNOWN: Final = ("Lambda.Unknown",)
 
 
+# What Batch and ECS answer to the call that starts a job: faults and throttling of the service. A
+# request that is wrong (Batch.ClientException, ECS.InvalidParameterException) fails at once.
+_BATCH: Final = (
+    "Batch.AWSBatchException",
+    "Batch.SdkClientException",
+    "Batch.ServerException",
+    "Batch.TooManyRequestsException",
+)
+_ECS: Final = (
+    "ECS.AmazonECSException",
+    "ECS.SdkClientException",
+    "ECS.ServerException",
+    "ECS.ThrottlingException",
+)
+
+# RunTask answers with failures: no instance has room now. One may be started, or become free.
+_NO_ROOM: Final = ("AmazonECS.Unknown",)
+
+# The worker is gone, perhaps with its machine: as of a function that crashes, two attempts tell.
+_SILENT: Final = ("States.HeartbeatTimeout",)
+
+
+def batch_retry_policy() -> list[dict[str, Any]]:
+    """Return the ``Retry`` of a Batch task: errors of the service alone.
+
+    A job that fails arrives as ``States.TaskFailed``, whatever the reason, so that is not retried
+    here: the job definition's RetryStrategy tells by the exit status what is worth it.
+    """
+    return [retrier(_BATCH, interval_s=2, attempts=8, max_delay_s=60)]
+
+
+def ecs_retry_policy() -> list[dict[str, Any]]:
+    """Return the ``Retry`` of an ECS task, whose worker reports errors by their class names."""
+    return [
+        retrier(tuple(retryable_names()), interval_s=1, attempts=5, max_delay_s=20),
+        retrier(_ECS, interval_s=2, attempts=8, max_delay_s=60),
+        retrier(_NO_ROOM, interval_s=15, attempts=10, max_delay_s=300),
+        retrier(_SILENT, interval_s=2, attempts=2, max_delay_s=10),
+    ]
+
+
 def retry_policy() -> list[dict[str, Any]]:
     """Return the ``Retry`` of a Lambda task; errors that are not named fail at once."""
     return [

@@ -25,6 +25,19 @@ PROMPT_PREFIX: Final = "Prompt"
 STORE_BUCKET: Final = "StoreBucket"
 """The placeholder of the bucket that holds the manifest and takes the Map's results."""
 
+JOB_DEFINITION: Final = "InferenceJobDefinitionArn"
+JOB_QUEUE: Final = "InferenceJobQueueArn"
+"""The placeholders of a document whose Inference runs on AWS Batch."""
+
+CLUSTER: Final = "InferenceClusterArn"
+TASK_DEFINITION: Final = "InferenceTaskDefinitionArn"
+SUBNETS: Final = "InferenceSubnets"
+SECURITY_GROUPS: Final = "InferenceSecurityGroups"
+"""The placeholders of one whose Inference runs on ECS; the last two are ids joined by commas."""
+
+CONTAINER: Final = "legato"
+"""Name of the container in the task definition."""
+
 
 def function_placeholder(stage: str) -> str:
     """Return the name of the placeholder that stands for a stage's function ARN."""

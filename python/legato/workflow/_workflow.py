@@ -103,7 +103,11 @@ class Workflow:
         return diagram_svg(self.document())
 
     def document(self) -> dict[str, Any]:
-        """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders."""
+        """Return the state machine in the Amazon States Language, with ``${Name}`` placeholders.
+
+        Raises:
+            WorkflowError: The document is over a limit of Step Functions.
+        """
         return compile_document(self)
 
     def template(self) -> dict[str, Any]:
