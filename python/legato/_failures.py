@@ -10,6 +10,7 @@ from legato.conductor import Execution, HistoryEvent
 from legato.errors import LegatoError, WorkflowError
 
 EXCEED_TOLERATED_FAILURE_THRESHOLD = "States.ExceedToleratedFailureThreshold"
+TASK_FAILED = "States.TaskFailed"
 Listener = Callable[[HistoryEvent], None]
 
 
@@ -40,6 +41,8 @@ class Failures:
         if error == EXCEED_TOLERATED_FAILURE_THRESHOLD and self._shard is not None:
             error, cause = self._shard
         state = self._states.get(cause, "")
+        if error == TASK_FAILED:
+            error, cause = _of_job(error, cause)
         try:
             reason = json.loads(cause)["errorMessage"]
         except (ValueError, KeyError, TypeError):
@@ -49,3 +52,13 @@ class Failures:
         if isinstance(kind, type) and issubclass(kind, LegatoError):
             return kind(f"{where}: {reason}")
         return WorkflowError(f"{where}: {error}: {reason}")
+
+
+def _of_job(error: str, cause: str) -> tuple[str, str]:
+    """Return error and reason of a Batch job, which the state knows as failed only."""
+    try:
+        reason = json.loads(cause)["Container"]["Reason"]
+    except (ValueError, KeyError, TypeError):
+        return error, cause
+    name, _, message = str(reason).partition(": ")
+    return name, message

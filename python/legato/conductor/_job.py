@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -132,9 +133,13 @@ class _Run:
         return variables
 
     def _failed(self, failure: StateFailure) -> StateFailure:
-        # Batch knows the exit status, never the error's name.
-        container = {"ExitCode": 1, "Reason": failure.cause[:_MAX_REASON_CHARS]}
-        told = {**self._told("FAILED"), "Container": container}
+        # Of Batch only the exit status would be known; that it was which error is a help here.
+        try:
+            message = json.loads(failure.cause)["errorMessage"]
+        except (ValueError, KeyError, TypeError):
+            message = failure.cause
+        reason = f"{failure.error}: {message}"[:_MAX_REASON_CHARS]
+        told = {**self._told("FAILED"), "Container": {"ExitCode": 1, "Reason": reason}}
         return StateFailure(TASK_FAILED, encode(told).decode())
 
     def _told(self, status: str) -> dict[str, Any]:

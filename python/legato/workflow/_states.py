@@ -35,6 +35,15 @@ SUBNETS: Final = "InferenceSubnets"
 SECURITY_GROUPS: Final = "InferenceSecurityGroups"
 """The placeholders of one whose Inference runs on ECS; the last two are ids joined by commas."""
 
+JOB_PLACEHOLDERS: Final = (
+    JOB_DEFINITION,
+    JOB_QUEUE,
+    CLUSTER,
+    TASK_DEFINITION,
+    SUBNETS,
+    SECURITY_GROUPS,
+)
+
 CONTAINER: Final = "legato"
 """Name of the container in the task definition."""
 
