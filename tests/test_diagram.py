@@ -7,12 +7,14 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from legato.cli._load import load_workflow
 from legato.errors import WorkflowError
 from legato.workflow import Workflow
 from legato.workflow._diagram import diagram_mermaid, diagram_svg
@@ -363,6 +365,14 @@ def test_a_notebook_shows_the_diagram_and_a_terminal_one_line() -> None:
     assert "stdlib" in shown
     assert "a question of a user" not in shown
     assert len(shown) < 150
+
+
+def test_the_diagram_in_the_documentation_is_that_of_the_example() -> None:
+    root = Path(__file__).parents[1]
+    drawn = diagram_svg(load_workflow(root / "examples" / "stdlib" / "workflow.py").document())
+    kept = (root / "docs" / "fleet.svg").read_text(encoding="utf-8")
+    how = "legato synth examples/stdlib/workflow.py -o build && cp build/diagram.svg docs/fleet.svg"
+    assert kept == drawn, how
 
 
 @given(st.text(max_size=200), st.floats(30, 400))

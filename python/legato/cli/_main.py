@@ -9,10 +9,22 @@ import sys
 from collections.abc import Sequence
 
 import legato
-from legato.cli import bench, deploy, destroy, doctor, gc, quantize, redrive, run, status, synth
+from legato.cli import (
+    bench,
+    deploy,
+    destroy,
+    doctor,
+    gc,
+    plan,
+    quantize,
+    redrive,
+    run,
+    status,
+    synth,
+)
 from legato.errors import LegatoError
 
-VERBS = (quantize, run, synth, deploy, status, redrive, destroy, doctor, gc, bench)
+VERBS = (quantize, run, plan, synth, deploy, status, redrive, destroy, doctor, gc, bench)
 
 FAILED = 1
 INTERRUPTED = 130

@@ -1,0 +1,185 @@
+"""Say on paper what a run on AWS takes, costs, and where a limit would break."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from legato.cli._load import load_workflow
+from legato.cli._plan_report import plan_report
+from legato.cli._sample import Sample, take_sample
+from legato.errors import InputError
+from legato.workflow import Workflow
+from legato.workflow._plan import (
+    INFERENCE_RATE,
+    MB_PER_PROCESSOR,
+    REGION,
+    TOKENIZING_RATE,
+    Load,
+    Prices,
+    Speed,
+    largest_load,
+    make_plan,
+)
+
+BROKEN = 1
+BYTES_A_TOKEN = 5.0
+"""Of a text, where no sample says it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("workflow", type=Path, help="Python file that defines the workflow")
+    parser.add_argument(
+        "--records", metavar="N", type=int, help="records; default: those of the dataset"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--tokens-per-record", metavar="T", type=float, help="mean; no sample is looked at"
+    )
+    source.add_argument(
+        "--sample", metavar="FILE", type=Path, help="records to look at; default: the dataset"
+    )
+    parser.add_argument(
+        "--tokens-per-second",
+        metavar="R",
+        type=float,
+        help="of one Inference function; default: measured here on the sample",
+    )
+    parser.add_argument(
+        "--prices", metavar="FILE", type=Path, help="JSON object of prices that differ, in US$"
+    )
+    parser.add_argument("--region", default=REGION, help=f"where it runs; default: {REGION}")
+    parser.add_argument("--json", action="store_true", help="write the plan as JSON")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the plan; return 1 where a limit would break."""
+    workflow = load_workflow(arguments.workflow)
+    prices = _prices(arguments.prices)
+    basis = _basis(workflow, arguments)
+    plan = make_plan(workflow, basis.load, basis.speed, prices)
+    largest = largest_load(workflow, basis.load, basis.speed)
+    if arguments.json:
+        whole = {
+            "workflow": workflow.name,
+            **plan.to_dict(),
+            "largest_records": largest,
+            "assumed": basis.notes,
+            "region": arguments.region,
+        }
+        sys.stdout.write(json.dumps(whole, indent=2) + "\n")
+    else:
+        given = arguments.prices is not None
+        sys.stdout.write(
+            plan_report(
+                workflow,
+                plan,
+                largest=largest,
+                notes=basis.notes,
+                region=arguments.region,
+                own_prices=given,
+            )
+        )
+    return BROKEN if plan.breaks else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Basis:
+    load: Load
+    speed: Speed
+    notes: list[str]
+
+
+def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
+    """Return load and speed, and where each number comes from."""
+    sample = _sample(workflow, arguments)
+    records = arguments.records
+    if records is None:
+        records = sample.records if sample is not None else None
+    if records is None:
+        msg = "how many records there are is not known; give --records N"
+        raise InputError(msg)
+    processors = workflow.memory_mb / MB_PER_PROCESSOR
+    notes: list[str] = []
+    if sample is None:
+        tokens = arguments.tokens_per_record
+        load = Load(
+            records=records, tokens_per_record=tokens, bytes_per_record=tokens * BYTES_A_TOKEN
+        )
+        notes.append(f"{tokens:g} tokens a record, as given, of {BYTES_A_TOKEN:g} bytes of text")
+        tokenizing, measured = TOKENIZING_RATE, None
+    else:
+        load = Load(
+            records=records,
+            tokens_per_record=sample.tokens_per_record,
+            bytes_per_record=sample.bytes_per_record,
+            weights_bytes=sample.weights_bytes or None,
+        )
+        notes.append(
+            f"{sample.tokens_per_record:,.1f} tokens and {sample.bytes_per_record:,.0f} bytes a "
+            f"record: mean of {sample.seen:,}"
+        )
+        tokenizing, measured = sample.tokenizing, sample.inference
+    how = "measured here" if sample is not None else "assumed, not measured"
+    notes.append(f"tokenization: {tokenizing:,.0f} tokens/s a processor, {how}")
+    if arguments.tokens_per_second is not None:
+        rate = arguments.tokens_per_second
+        notes.append(f"Inference: {rate:,.0f} tokens/s, as given")
+    else:
+        each = measured if measured is not None else INFERENCE_RATE
+        rate = each * processors
+        how = "measured here" if measured is not None else "assumed, not measured"
+        notes.append(
+            f"Inference: {each:,.0f} tokens/s a processor, {how}, and {processors:.2f} processors "
+            f"in {workflow.memory_mb:,} MiB"
+        )
+    speed = Speed(inference=rate, tokenizing=tokenizing)
+    starts = f"{speed.start_s:g} s for a function's start"
+    if workflow.compute != "lambda":
+        starts += f", {speed.container_start_s:g} s for a container's"
+    notes.append(f"{speed.request_s * 1000:g} ms for a request to S3, {starts}")
+    return _Basis(load, speed, notes)
+
+
+def _sample(workflow: Workflow, arguments: argparse.Namespace) -> Sample | None:
+    if arguments.tokens_per_record is not None:
+        return None
+    path = arguments.sample or _dataset(workflow)
+    # Of another file the number of records says nothing of the dataset's.
+    count = arguments.records is None and arguments.sample is None
+    measure = arguments.tokens_per_second is None
+    return take_sample(workflow, path, count=count, measure=measure)
+
+
+def _dataset(workflow: Workflow) -> Path:
+    source = workflow.dataset
+    found = source() if callable(source) else source
+    if found is None or "://" in os.fspath(found):
+        msg = (
+            f"workflow {workflow.name} has no dataset here; "
+            "give --sample FILE or --tokens-per-record T"
+        )
+        raise InputError(msg)
+    return Path(found)
+
+
+def _prices(path: Path | None) -> Prices:
+    if path is None:
+        return Prices()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"prices {path} cannot be read ({error.strerror}); check the path"
+        raise InputError(msg) from None
+    except ValueError:
+        msg = f'prices {path} is no JSON; give an object such as {{"lambda_gb_s": 0.0000133334}}'
+        raise InputError(msg) from None
+    if not isinstance(values, dict):
+        msg = f"prices {path} is no JSON object; give names and US dollars"
+        raise InputError(msg)
+    return Prices.of(values)
