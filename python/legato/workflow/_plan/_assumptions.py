@@ -53,6 +53,3 @@ class Speed:
 
 ACCOUNT_CONCURRENCY: Final = 1000
 """Functions that an account runs at the same time, until it asks for more."""
-
-MEMORY_MB: Final = {"Ingestion": 1024, "Preprocessing": 1024, "Validation": 1024, "Storage": 512}
-"""Memory of the functions besides Inference, whose memory the workflow says."""

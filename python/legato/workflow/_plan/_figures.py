@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from legato.workflow._plan._assumptions import (
     ACCOUNT_CONCURRENCY,
     MB_PER_PROCESSOR,
-    MEMORY_MB,
     Load,
     Speed,
 )
@@ -24,6 +23,7 @@ from legato.workflow._plan._requests import (
     of_storage,
 )
 from legato.workflow._states import INFERENCE, INGESTION, PREPROCESSING, STORAGE
+from legato.workflow._template._parameters import MEMORY_MB
 
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
