@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 from collections import Counter
 from dataclasses import asdict, replace
@@ -264,6 +265,18 @@ class TestLimits:
         better = {**changes, **{field: int(value) for field, value in settings.items()}}
         assert self.status(make_plan(workflow(**better), LOAD, there), name) == "ok"
 
+    def test_more_memory_makes_ingestion_faster(self) -> None:
+        load = replace(LOAD, records=1_000_000)
+        slow = replace(SPEED, tokenizing=50_000)
+        one = workflow(shard_records=4000, shard_tokens=200_000)
+        plan = make_plan(one, load, slow)
+        assert self.status(plan, "Ingestion") == "breaks"
+        advice = next(check.advice for check in plan.checks if check.name == "Ingestion")
+        found = re.fullmatch(r"--parameter IngestionMemory=(\d+)", advice)
+        assert found
+        more = replace(slow, memory_mb={**slow.memory_mb, "Ingestion": int(found[1])})
+        assert self.status(make_plan(one, load, more), "Ingestion") == "ok"
+
     def test_a_fleet_above_the_account_is_at_risk_not_broken(self) -> None:
         plan = make_plan(workflow(fleet=5000), replace(LOAD, records=1_000_000), SPEED)
         assert self.status(plan, "functions at once") == "at risk"
@@ -416,6 +429,18 @@ class TestCommand:
         page = capsys.readouterr().out
         assert "\nbreaks    shards" in page
         assert max(map(len, page.splitlines())) <= 120
+
+    def test_takes_the_memory_of_functions_as_deploy_does(
+        self, definition: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        told = [str(definition), "--tokens-per-record", "100", "--records", "10000"]
+        whole = self.plan(
+            capsys, *told, "--parameter", "IngestionMemory=4096", "--parameter", "BucketName=b"
+        )
+        assert whole["stages"]["Ingestion"]["memory_mb"] == 4096
+        for wrong in ("IngestionMemory", "IngestionMemory=1", "IngestionMemory=x"):
+            assert main(["plan", *told, "--parameter", wrong]) == 1
+            assert "parameter" in capsys.readouterr().err
 
     def test_takes_prices(
         self, definition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -113,12 +113,10 @@ def _assumed(plan: Plan, notes: Sequence[str], region: str, *, own_prices: bool)
         yield f"prices    {REGION}, {DATED}; check them at {SOURCES}"
         if region != REGION:
             yield f"          those of {region} differ: give --prices FILE"
-    missing = NOT_INCLUDED
-    if any(use.memory_mb is None for use in plan.figures.uses.values()) and not any(
-        cost.name == "containers" for cost in plan.costs
-    ):
-        missing = f'Inference\'s containers (give {{"container_hour": ...}} in --prices), {missing}'
-    yield f"without   {missing}"
+    yield f"without   {NOT_INCLUDED}"
+    containers = any(use.memory_mb is None for use in plan.figures.uses.values())
+    if containers and not any(cost.name == "containers" for cost in plan.costs):
+        yield "          and without Inference's containers: give container_hour in --prices FILE"
 
 
 def _dollars(amount: float) -> str:

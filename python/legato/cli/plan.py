@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from legato.cli._plan_report import plan_report
 from legato.cli._sample import Sample, take_sample
 from legato.errors import InputError
 from legato.workflow import Workflow
+from legato.workflow._check import MEMORY_MB as LIMITS_MB
 from legato.workflow._plan import (
     INFERENCE_RATE,
     MB_PER_PROCESSOR,
@@ -25,6 +27,7 @@ from legato.workflow._plan import (
     largest_load,
     make_plan,
 )
+from legato.workflow._template._parameters import MEMORY_MB, memory_parameter
 
 BROKEN = 1
 BYTES_A_TOKEN = 5.0
@@ -49,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         type=float,
         help="of one Inference function; default: measured here on the sample",
+    )
+    parser.add_argument(
+        "--parameter",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="of legato deploy: memory of a function, such as IngestionMemory=4096",
     )
     parser.add_argument(
         "--prices", metavar="FILE", type=Path, help="JSON object of prices that differ, in US$"
@@ -125,7 +135,7 @@ def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
             f"record: mean of {sample.seen:,}"
         )
         tokenizing, measured = sample.tokenizing, sample.inference
-    how = "measured here" if sample is not None else "assumed, not measured"
+    how = "measured here" if sample is not None else "assumed; give --sample FILE to measure"
     notes.append(f"tokenization: {tokenizing:,.0f} tokens/s a processor, {how}")
     if arguments.tokens_per_second is not None:
         rate = arguments.tokens_per_second
@@ -138,12 +148,31 @@ def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
             f"Inference: {each:,.0f} tokens/s a processor, {how}, and {processors:.2f} processors "
             f"in {workflow.memory_mb:,} MiB"
         )
-    speed = Speed(inference=rate, tokenizing=tokenizing)
+    memory = _memory(arguments.parameter)
+    speed = Speed(inference=rate, tokenizing=tokenizing, memory_mb=memory)
     starts = f"{speed.start_s:g} s for a function's start"
     if workflow.compute != "lambda":
         starts += f", {speed.container_start_s:g} s for a container's"
     notes.append(f"{speed.request_s * 1000:g} ms for a request to S3, {starts}")
+    notes.append(f"{speed.record_s * 1e6:g} µs of a processor to read and write a record")
     return _Basis(load, speed, notes)
+
+
+def _memory(given: Sequence[str]) -> dict[str, int]:
+    """Return the memory of each function besides Inference; other parameters change nothing."""
+    memory = dict(MEMORY_MB)
+    stages = {memory_parameter(stage): stage for stage in memory}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            msg = "a --parameter has no '='; write --parameter KEY=VALUE"
+            raise InputError(msg)
+        if name in stages:
+            if not value.isdecimal() or not LIMITS_MB[0] <= int(value) <= LIMITS_MB[1]:
+                msg = f"parameter {name} is {value!a}; give {LIMITS_MB[0]} to {LIMITS_MB[1]:,} MiB"
+                raise InputError(msg)
+            memory[stages[name]] = int(value)
+    return memory
 
 
 def _sample(workflow: Workflow, arguments: argparse.Namespace) -> Sample | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+from legato.workflow._template._parameters import MEMORY_MB
 
 MB_PER_PROCESSOR: Final = 1769
 """Lambda gives one processor for each of these MiB of memory."""
@@ -42,6 +45,8 @@ class Speed:
         request_s: Seconds of one request to S3.
         start_s: Seconds until a function that nobody has called yet answers, its model loaded.
         container_start_s: Seconds until a container does; each shard starts one.
+        record_s: Seconds in which a processor reads and writes a record.
+        memory_mb: Memory of each function besides Inference, whose memory the workflow says.
     """
 
     inference: float
@@ -49,6 +54,12 @@ class Speed:
     request_s: float = 0.03
     start_s: float = 5.0
     container_start_s: float = 60.0
+    record_s: float = 1e-5
+    memory_mb: Mapping[str, int] = field(default_factory=lambda: dict(MEMORY_MB))
+
+    def processors(self, stage: str) -> float:
+        """Return how many processors the function of a stage besides Inference gets."""
+        return self.memory_mb[stage] / MB_PER_PROCESSOR
 
 
 ACCOUNT_CONCURRENCY: Final = 1000

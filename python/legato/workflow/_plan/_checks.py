@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from legato._events import MAX_OUTPUT_BYTES
+from legato.stages.ingestion import MAX_SHARDS
 from legato.workflow._diagram._captions import duration
+from legato.workflow._plan._advice import TIME_RISK, advise, larger, smaller
 from legato.workflow._plan._assumptions import ACCOUNT_CONCURRENCY
-from legato.workflow._plan._figures import MAX_CHILDREN, READ_AT_ONCE, SHARD_BYTES, Figures
-from legato.workflow._plan._requests import PER_SHARD
-from legato.workflow._states import INFERENCE, INGESTION, STORAGE
+from legato.workflow._plan._figures import MAX_CHILDREN, Figures
 
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
@@ -27,10 +26,8 @@ MAX_MAP_RUNS: Final = 1000
 EXPRESS_S: Final = 300
 LAMBDA_S: Final = 900
 UNZIPPED_BYTES: Final = 250 << 20
-MAX_SHARDS: Final = 80_000
 
-# Times are means of a sample on another machine; counts are exact.
-_TIME_RISK: Final = 0.5
+# Counts are exact.
 _COUNT_RISK: Final = 0.8
 
 _EMPTY_OUTPUT_BYTES: Final = 3
@@ -76,7 +73,7 @@ def _count(name: str, value: float, limit: float, unit: str, advice: str) -> Che
 
 
 def _time(name: str, seconds: float, limit: float, advice: str) -> Check:
-    status = _status(seconds, limit, _TIME_RISK)
+    status = _status(seconds, limit, TIME_RISK)
     shown = about(seconds), duration(limit)
     return Check(name, status, *shown, "" if status == OK else advice)
 
@@ -112,7 +109,7 @@ def _of_fleet(workflow: Workflow, made: Figures) -> Iterator[Check]:
     wanted = min(state.get("MaxConcurrency") or MAX_CHILDREN, made.shards)
     yield _count("children at once", wanted, MAX_CHILDREN, "", "lower fleet")
     yield Check("open Map Runs of the account", OK, "1 a run", f"{MAX_MAP_RUNS:,}")
-    advice = _larger(workflow, made, made.shards / (MAX_SHARDS * _COUNT_RISK))
+    advice = larger(workflow, made, made.shards / (MAX_SHARDS * _COUNT_RISK))
     yield _count("shards", made.shards, MAX_SHARDS, "", advice)
     if workflow.compute == "lambda":
         advice = "lower fleet, or ask AWS for a higher quota: others need functions too"
@@ -132,68 +129,26 @@ def _of_data(made: Figures) -> Iterator[Check]:
 
 
 def _of_time(workflow: Workflow, document: Mapping[str, Any], made: Figures) -> Iterator[Check]:
-    uses, start_s = made.uses, made.speed.start_s
-    outer = document["States"]
-    inner = made.counts.map_state["ItemProcessor"]["States"] if made.counts.map_state else {}
-    if INGESTION in uses:
-        limit = outer[INGESTION].get("TimeoutSeconds", LAMBDA_S)
-        yield _time(*_by_shards(workflow, made, INGESTION, limit, at_once=1))
-    if INFERENCE in uses:
-        limit = inner[INFERENCE].get("TimeoutSeconds", LAMBDA_S)
-        yield _time(
-            "Inference of a shard",
-            uses[INFERENCE].seconds + start_s,
-            limit,
-            _smaller(workflow, made, limit),
-        )
+    for name, limit in _timeouts(document, made).items():
+        seconds = made.uses[name].seconds + made.speed.start_s
+        advice = advise(workflow, made, name, seconds, limit * TIME_RISK)
+        shown = f"{name} of a shard" if name in made.fleet else name
+        yield _time(shown, seconds, limit, advice)
     if made.counts.express:
-        seconds = made.child_s + start_s * len(made.fleet)
-        advice = f"{_smaller(workflow, made, EXPRESS_S)}, or children='STANDARD'"
+        seconds = made.child_s + made.speed.start_s * len(made.fleet)
+        advice = f"{smaller(workflow, made, EXPRESS_S * TIME_RISK)}, or children='STANDARD'"
         yield _time("a shard, as an EXPRESS child", seconds, EXPRESS_S, advice)
-    if STORAGE in uses:
-        limit = outer[STORAGE].get("TimeoutSeconds", LAMBDA_S)
-        yield _time(*_by_shards(workflow, made, STORAGE, limit, at_once=READ_AT_ONCE))
     if "TimeoutSeconds" in document:
         yield _time("the run", made.wall_s, document["TimeoutSeconds"], "raise fleet")
 
 
-def _by_shards(
-    workflow: Workflow, made: Figures, stage: str, limit: float, *, at_once: int
-) -> tuple[str, float, float, str]:
-    """Return the check of a stage whose time grows with the number of shards."""
-    seconds = made.uses[stage].seconds + made.speed.start_s
-    asked = PER_SHARD[stage]
-    each_s = (asked.puts + asked.gets) * made.speed.request_s / at_once
-    # What is left for shards, once everything else is done.
-    room = limit * _TIME_RISK - (seconds - made.shards * each_s)
-    if room < each_s:
-        return stage, seconds, limit, "split the dataset"
-    return stage, seconds, limit, _larger(workflow, made, made.shards * each_s / room)
-
-
-def _larger(workflow: Workflow, made: Figures, factor: float) -> str:
-    """Say how large a shard must be for so many times fewer of them."""
-    records = math.ceil(made.records_per_shard * factor)
-    tokens = math.ceil(records * made.load.tokens_per_record)
-    if records * made.load.bytes_per_record > SHARD_BYTES:
-        return "split the dataset: shards cannot be so large that there are few enough"
-    changes = []
-    if records > workflow.shard_records:
-        changes.append(f"shard_records={records}")
-    if tokens > workflow.shard_tokens:
-        changes.append(f"shard_tokens={tokens}")
-    return f"{', '.join(changes)}: fewer shards; or split the dataset"
-
-
-def _smaller(workflow: Workflow, made: Figures, limit: float) -> str:
-    """Say how large a shard may be, and what makes it faster."""
-    room = limit * _TIME_RISK - made.speed.start_s - made.child_s
-    room += made.tokens_per_shard / made.speed.inference
-    tokens = int(max(room, 0) * made.speed.inference * 0.8) // 256 * 256
-    faster = "memory_mb" if workflow.compute == "lambda" else "the container's processors"
-    if tokens < made.load.tokens_per_record:
-        return f"raise {faster}"
-    return f"shard_tokens={tokens}, or raise {faster}"
+def _timeouts(document: Mapping[str, Any], made: Figures) -> dict[str, float]:
+    """Return how long each task may take."""
+    state = made.counts.map_state
+    inner = state["ItemProcessor"]["States"] if state else {}
+    tasks = {name: document["States"][name] for name in made.alone}
+    tasks.update({name: inner[name] for name in made.fleet})
+    return {name: task.get("TimeoutSeconds", LAMBDA_S) for name, task in tasks.items()}
 
 
 def _of_memory(workflow: Workflow, made: Figures) -> Iterator[Check]:

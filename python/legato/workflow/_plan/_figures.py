@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from legato.workflow._plan._assumptions import (
-    ACCOUNT_CONCURRENCY,
-    MB_PER_PROCESSOR,
-    Load,
-    Speed,
-)
+from legato.stages._shards import SHARD_BYTES
+from legato.workflow._plan._assumptions import ACCOUNT_CONCURRENCY, Load, Speed
 from legato.workflow._plan._counts import DocumentCounts, count_document
 from legato.workflow._plan._requests import (
     LEFT,
@@ -23,13 +19,9 @@ from legato.workflow._plan._requests import (
     of_storage,
 )
 from legato.workflow._states import INFERENCE, INGESTION, PREPROCESSING, STORAGE
-from legato.workflow._template._parameters import MEMORY_MB
 
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
-
-SHARD_BYTES: Final = 4 << 20
-"""Most bytes of text that Ingestion puts into a shard."""
 
 MAX_CHILDREN: Final = 10_000
 READ_AT_ONCE: Final = 32
@@ -38,6 +30,7 @@ READ_AT_ONCE: Final = 32
 # Parsing, checking and writing of a small output.
 _TASK_S: Final = 0.2
 _LAMBDA: Final = ":lambda:invoke"
+_TOKENIZING: Final = (INGESTION, PREPROCESSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,29 +157,31 @@ class _Timing:
     def memory(self, stage: str, state: Mapping[str, Any]) -> int | None:
         if not str(state.get("Resource", "")).endswith(_LAMBDA):
             return None
-        return self.workflow.memory_mb if stage == INFERENCE else MEMORY_MB[stage]
+        return self.workflow.memory_mb if stage == INFERENCE else self.speed.memory_mb[stage]
 
     def seconds(self, stage: str) -> float:
         """Return how long one call of a stage takes, its start aside."""
-        tokens = self.each * self.load.tokens_per_record
         if stage == INGESTION:
             # It writes one shard after another.
-            requests = of_ingestion(self.shards, self.data_bytes)
-            work = self._tokenizing(stage, self.load.records * self.load.tokens_per_record)
-            return _TASK_S + work + self._asking(requests)
+            asked = of_ingestion(self.shards, self.data_bytes)
+            return _TASK_S + self._asking(asked) + self._working(stage, self.load.records)
         if stage == STORAGE:
             requests = of_storage(self.shards)
             reads = Requests(requests.puts, math.ceil(requests.gets / READ_AT_ONCE))
             return _TASK_S + self._asking(reads)
-        work = {
-            PREPROCESSING: self._tokenizing(PREPROCESSING, tokens),
-            INFERENCE: tokens / self.speed.inference,
-        }.get(stage, 0.0)
+        work = self._inference_s() if stage == INFERENCE else self._working(stage, self.each)
         return _TASK_S + work + self._asking(PER_SHARD.get(stage, LEFT))
 
-    def _tokenizing(self, stage: str, tokens: float) -> float:
-        processors = MEMORY_MB[stage] / MB_PER_PROCESSOR
-        return tokens / (self.speed.tokenizing * processors)
+    def _inference_s(self) -> float:
+        return self.each * self.load.tokens_per_record / self.speed.inference
+
+    def _working(self, stage: str, records: int) -> float:
+        """Return the time of reading and writing records, and of tokenizing them."""
+        if stage not in self.speed.memory_mb:
+            return 0.0
+        tokens = records * self.load.tokens_per_record if stage in _TOKENIZING else 0.0
+        work = records * self.speed.record_s + tokens / self.speed.tokenizing
+        return work / self.speed.processors(stage)
 
     def _asking(self, requests: Requests) -> float:
         return (requests.puts + requests.gets) * self.speed.request_s
