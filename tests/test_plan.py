@@ -68,7 +68,7 @@ class Failing:
         self.lock = threading.Lock()
 
     def __call__(self, stage: str, event: dict[str, Any]) -> None:
-        key = stage, event.get("shard", {}).get("n", -1)
+        key = stage, event.get("shard", {}).get("index", -1)
         with self.lock:
             errors = self.left.setdefault(key, list(self.errors))
             name = errors.pop() if errors else None
@@ -81,7 +81,7 @@ class Failing:
 def execution(mode: str, shards: int, *, failing: bool = False, **changes: Any) -> Execution:
     document = workflow(**changes).document()
     store = Store.open(f"memory://plan-{random.random()}")
-    lines = "".join(json.dumps({"n": n}) + "\n" for n in range(shards))
+    lines = "".join(json.dumps({"index": n}) + "\n" for n in range(shards))
     store.put(lines.encode(), "manifest.jsonl")
     fail = Failing(document["States"]["Ingestion"]["Retry"] if failing else [])
 
@@ -94,12 +94,22 @@ def execution(mode: str, shards: int, *, failing: bool = False, **changes: Any) 
 
         return handler
 
+    def job(environment: dict[str, str], _context: object) -> Any:
+        return json.loads(environment["LEGATO_EVENT"])
+
     conductor = Conductor(
         document,
         functions={f"arn:{name}": stage(name) for name in STAGES},
         buckets={"bucket": store},
+        jobs={"job": job},
         substitutions={
             STORE_BUCKET: "bucket",
+            "InferenceJobDefinitionArn": "job",
+            "InferenceJobQueueArn": "queue",
+            "InferenceTaskDefinitionArn": "job",
+            "InferenceClusterArn": "cluster",
+            "InferenceSubnets": "subnet-1,subnet-2",
+            "InferenceSecurityGroups": "sg-1",
             **{function_placeholder(name): f"arn:{name}" for name in STAGES},
         },
         clock=Clock(),
@@ -121,10 +131,16 @@ def entered(done: Execution) -> Counter[str]:
 
 class TestCounts:
     @pytest.mark.parametrize("shards", [1, 4])
-    @pytest.mark.parametrize("children", ["EXPRESS", "STANDARD"])
-    def test_of_a_fleet_as_the_conductor_counts(self, shards: int, children: str) -> None:
-        done = execution("dataset", shards, children=children)
-        counts = count_document(workflow(children=children).document(), shards)
+    @pytest.mark.parametrize(
+        ("compute", "children"),
+        [("lambda", "EXPRESS"), ("lambda", "STANDARD"), ("batch", "STANDARD"), ("ecs", "STANDARD")],
+    )
+    def test_of_a_fleet_as_the_conductor_counts(
+        self, shards: int, compute: str, children: str
+    ) -> None:
+        done = execution("dataset", shards, compute=compute, children=children)
+        one = workflow(compute=compute, children=children)
+        counts = count_document(one.document(), shards)
         assert counts.child is not None
         assert counts.express == (children == "EXPRESS")
         seen, states = events(done), entered(done)
@@ -166,14 +182,15 @@ class TestCounts:
         assert counts.parent.transitions == entered(done)["r"]
 
 
+@pytest.mark.parametrize("compute", ["lambda", "batch", "ecs"])
 @pytest.mark.parametrize("shards", [1, 3, 5])
 def test_requests_are_those_that_a_server_is_asked(
-    shards: int, proxy: FaultProxy, tiny_bert: Path, tmp_path: Path, s3_url: str
+    shards: int, compute: str, proxy: FaultProxy, tiny_bert: Path, tmp_path: Path, s3_url: str
 ) -> None:
     path = tmp_path / "texts.jsonl"
     lines = [json.dumps({"id": str(n), "text": f"text {n} of {shards}"}) for n in range(4 * shards)]
     path.write_text("\n".join(lines))
-    one = workflow(model=tiny_bert, dataset=path, shard_records=4)
+    one = workflow(model=tiny_bert, dataset=path, shard_records=4, compute=compute)
     store = legato.run(one, store=s3_url, text="opens the store").store
     proxy.forget()
     legato.run(one, store=store.url)
@@ -182,7 +199,7 @@ def test_requests_are_those_that_a_server_is_asked(
     # `legato run` itself stores the input and the history.
     own = len(proxy.asked("PUT", "/inputs/")) + len(proxy.asked("PUT", "history.jsonl"))
     assert own == 2
-    expected = of_run(shards, path.stat().st_size)
+    expected = of_run(shards, path.stat().st_size, left=compute == "batch")
     assert asked["puts"] - own + len(lists) == expected.puts
     assert asked["gets"] - len(lists) == expected.gets
 
