@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Final, Generic, TypeVar
 
+from legato.conductor._region import STOP_GRACE_S, Region
+
 T = TypeVar("T")
 
 HEARD_S: Final = 0.2
@@ -63,3 +65,22 @@ class Aside(Generic[T]):
             self._failure = exc
         finally:
             self._running.release()
+
+
+def interruptible(work: Callable[[], T], region: Region) -> T:
+    """Return what `work` returns; a KeyboardInterrupt stops its region, and waits for its end.
+
+    Args:
+        work: What to call, in a thread of its own.
+        region: What runs under it is stopped.
+    """
+    running = Aside(work)
+    try:
+        running.start()
+        return running.result()
+    except KeyboardInterrupt:
+        stopping = Aside(lambda: region.settle(STOP_GRACE_S))
+        stopping.start()
+        stopping.wait()
+        running.wait(STOP_GRACE_S)
+        raise

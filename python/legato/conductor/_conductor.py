@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
-from legato.conductor._aside import Aside
+from legato.conductor._aside import interruptible
+from legato.conductor._bindings import check_bindings
+from legato.conductor._checkpoint import Resumption
 from legato.conductor._clock import Clock, SystemClock
 from legato.conductor._execution import Execution, Outcome, execute, execution_context
 from legato.conductor._frame import Action, Engine, Frame, Handler, JobHandler, ObjectStore
 from legato.conductor._history import HistoryEvent, Listener, Recorder
 from legato.conductor._job import run_job
 from legato.conductor._map import run_map
-from legato.conductor._model import Job, Machine, Map, Task
+from legato.conductor._model import Job
 from legato.conductor._parse import parse_machine
 from legato.conductor._payload import decode, encode
 from legato.conductor._region import STOP_GRACE_S, Region
@@ -25,8 +27,6 @@ from legato.conductor._substitute import substitute
 from legato.conductor._task import run_task
 from legato.conductor._timestamp import format_timestamp
 from legato.errors import InputError, WorkflowError
-
-T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES: Final = 1_048_576
 
@@ -94,8 +94,10 @@ class Conductor:
         self._functions = dict(functions)
         self._buckets = dict(buckets)
         self._jobs = dict(jobs or {})
-        self._machine = parse_machine(substitute(_checked(document), substitutions or {}))
-        self._check_bindings()
+        definition = substitute(_checked(document), substitutions or {})
+        self._document = encode(definition)
+        self._machine = parse_machine(definition)
+        check_bindings(self._machine, self._functions, self._jobs, self._buckets)
         self._max_concurrency = max_concurrency or _usable_cpus()
         self._listener = listener
         self._name = name
@@ -126,14 +128,62 @@ class Conductor:
         except ValueError as exc:
             msg = f"the execution's input is not JSON: {exc}"
             raise InputError(msg) from None
-        recorder = Recorder(self._listener, lambda: format_timestamp(self._clock.time()))
         started = format_timestamp(self._clock.time())
+        context = execution_context(name, self._name, data, started)
+        return self._run(context, ())
+
+    def redrive(self, execution: Execution) -> Execution:
+        """Go on with an execution that did not succeed, as RedriveExecution does on AWS.
+
+        It goes on at the state that has not exited, with that state's input; what is before it is
+        not run again. A Map keeps the iterations that succeeded and runs the others: inline ones
+        and STANDARD children from where they stopped, EXPRESS children from their start. Retries
+        and timeouts begin anew. The items of a Map are read once more.
+
+        Args:
+            execution: What :meth:`run` or this method returned; its history goes on.
+
+        Returns:
+            How it ended now, under the same name and input.
+
+        Raises:
+            InputError: The execution succeeded, ran another definition, or its history is full.
+
+        Example:
+            >>> execution = conductor.run({}, name="nightly")
+            >>> while execution.status != "SUCCEEDED":
+            ...     repair(execution.cause)
+            ...     execution = conductor.redrive(execution)
+        """
+        resumption = execution.resumption
+        if resumption is None:
+            msg = f"execution {execution.name} is {execution.status} and cannot be redriven"
+            raise InputError(msg)
+        if resumption.document != self._document:
+            msg = f"execution {execution.name} ran another definition; redrive it with that one"
+            raise InputError(msg)
+        if (resumption.events_left or 0) <= 1:
+            msg = f"the history of execution {execution.name} is full; run it again instead"
+            raise InputError(msg)
+        return self._run(resumption.redriven, execution.history, resumption)
+
+    def _run(
+        self,
+        context: dict[str, Any],
+        history: tuple[HistoryEvent, ...],
+        resumption: Resumption | None = None,
+    ) -> Execution:
+        recorder = Recorder(self._listener, lambda: format_timestamp(self._clock.time()), history)
         region = Region()
-        frame = self._frame(recorder, region, name, data, started)
+        frame = self._frame(recorder, region, context)
+        resumed = None
+        if resumption is not None:
+            frame.events_left = [resumption.events_left or 0]
+            resumed = resumption.checkpoint
 
         def whole() -> tuple[Outcome, tuple[HistoryEvent, ...]]:
             try:
-                outcome = execute(frame, self._machine, data)
+                outcome = execute(frame, self._machine, context["Execution"]["Input"], resumed)
             except BaseException:
                 region.settle(STOP_GRACE_S)
                 raise
@@ -142,22 +192,23 @@ class Conductor:
                 history = recorder.close()
             return outcome, history
 
-        outcome, history = _interruptible(whole, region)
+        outcome, events = interruptible(whole, region)
         failure = outcome.failure
+        succeeded = outcome.status == "SUCCEEDED"
         return Execution(
-            name=name,
+            name=frame.name,
             status=outcome.status,
             output=outcome.output,
             error=failure.error if failure else None,
             cause=failure.cause if failure else None,
-            started=started,
+            started=context["Execution"]["StartTime"],
             stopped=format_timestamp(self._clock.time()),
-            history=history,
+            history=events,
+            redrives=context["Execution"]["RedriveCount"],
+            resumption=None if succeeded else Resumption.of(frame, self._document),
         )
 
-    def _frame(
-        self, recorder: Recorder, region: Region, name: str, data: object, started: str
-    ) -> Frame:
+    def _frame(self, recorder: Recorder, region: Region, context: dict[str, Any]) -> Frame:
         timeout_s = self._machine.timeout_s
         engine = Engine(
             actions=_ACTIONS,
@@ -172,51 +223,10 @@ class Conductor:
         return Frame(
             engine=engine,
             region=region,
-            name=name,
-            context=execution_context(name, self._name, data, started),
+            name=context["Execution"]["Name"],
+            context=context,
             deadline=None if timeout_s is None else self._clock.monotonic() + timeout_s,
         )
-
-    def _check_bindings(self) -> None:
-        for state in _work(self._machine):
-            if isinstance(state, Task):
-                function = state.static_function
-                if function is not None and function not in self._functions:
-                    msg = f"state {state.name}: no handler is bound to function {shown(function)}"
-                    raise WorkflowError(msg)
-                continue
-            if isinstance(state, Job):
-                job = state.static_definition
-                if job is not None and job not in self._jobs:
-                    raise WorkflowError(f"state {state.name}: no job is bound to {shown(job)}")
-                continue
-            for place in (state.item_reader, state.result_writer):
-                bucket = place.static_bucket if place is not None else None
-                if bucket is not None and bucket not in self._buckets:
-                    msg = f"state {state.name}: no store is bound to bucket {shown(bucket)}"
-                    raise WorkflowError(msg)
-
-
-def _interruptible(work: Callable[[], T], region: Region) -> T:
-    """Return what `work` returns; a KeyboardInterrupt stops its region, and waits for its end."""
-    running = Aside(work)
-    try:
-        running.start()
-        return running.result()
-    except KeyboardInterrupt:
-        stopping = Aside(lambda: region.settle(STOP_GRACE_S))
-        stopping.start()
-        stopping.wait()
-        running.wait(STOP_GRACE_S)
-        raise
-
-
-def _work(machine: Machine) -> Iterator[Task | Job | Map]:
-    for state in machine.states.values():
-        if isinstance(state, (Task, Job, Map)):
-            yield state
-        if isinstance(state, Map):
-            yield from _work(state.processor)
 
 
 def _checked(document: object) -> Any:

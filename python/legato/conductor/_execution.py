@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from legato.conductor._checkpoint import Checkpoint, Resumption
 from legato.conductor._failure import TIMEOUT, OutOfTime, StateFailure
 from legato.conductor._frame import Frame
 from legato.conductor._history import HistoryEvent
@@ -29,6 +30,8 @@ class Execution:
         started: RFC 3339, UTC.
         stopped: RFC 3339, UTC.
         history: Every event, in order, without data.
+        redrives: How often it was redriven.
+        resumption: What a redrive goes on from; None where it succeeded.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Execution:
     started: str
     stopped: str
     history: tuple[HistoryEvent, ...]
+    redrives: int = 0
+    resumption: Resumption | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +78,24 @@ def execution_context(name: str, machine: str, data: object, started: str) -> di
     }
 
 
-def execute(frame: Frame, machine: Machine, data: Any) -> Outcome:
+def execute(
+    frame: Frame, machine: Machine, data: Any, resumed: Checkpoint | None = None
+) -> Outcome:
     """Run an execution and record its beginning and end.
 
     Args:
         frame: The execution.
         machine: Its states.
         data: Its input.
+        resumed: Where it goes on; None lets it start.
 
     Raises:
         Stopped: The run is being stopped.
     """
-    frame.record("ExecutionStarted")
+    frame.record("ExecutionStarted" if resumed is None else "ExecutionRedriven")
     try:
         check_size(data, "input of the execution")
-        output = frame.run(machine, data)
+        output = frame.run(machine, data, resumed)
         # Checked by the state that made it.
         encoded = encode(output)
         frame.record("ExecutionSucceeded", None, encoded)

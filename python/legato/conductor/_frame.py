@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from legato.conductor._checkpoint import Checkpoint
 from legato.conductor._clock import Clock
 from legato.conductor._failure import (
     RESULT_PATH_MATCH_FAILURE,
@@ -77,6 +78,7 @@ class Frame:
         context: The context object, without ``State``.
         deadline: When its time is over, on the monotonic clock; None for never.
         events_left: How many events its history may still get; shared by its iterations.
+        at: The state that it is at.
     """
 
     engine: Engine
@@ -85,13 +87,15 @@ class Frame:
     context: dict[str, Any]
     deadline: float | None = None
     events_left: list[int] | None = field(default_factory=lambda: [MAX_EVENTS])
+    at: Checkpoint = field(default_factory=Checkpoint)
 
-    def run(self, machine: Machine, data: Any) -> Any:
-        """Run a machine from its start to its end.
+    def run(self, machine: Machine, data: Any, resumed: Checkpoint | None = None) -> Any:
+        """Run a machine to its end.
 
         Args:
             machine: The states.
             data: The input.
+            resumed: Where an earlier attempt stopped; None begins at the start.
 
         Returns:
             The output of the last state.
@@ -101,12 +105,17 @@ class Frame:
             OutOfTime: The execution took longer than it may.
             Stopped: The run is being stopped.
         """
-        name: str | None = machine.start_at
-        while name is not None:
+        self.at = Checkpoint(machine.start_at, data)
+        if resumed is not None and resumed.state:
+            # A copy: late threads of that attempt may still write to theirs.
+            self.at = replace(resumed)
+        while True:
             self.region.check()
             self.remaining_s()
-            data, name = self._step(machine.states[name], data)
-        return data
+            data, name = self._step(machine.states[self.at.state], self.at.data)
+            if name is None:
+                return data
+            self.at = Checkpoint(name, data)
 
     def remaining_s(self) -> float | None:
         """Return how many seconds are left, None for no limit; raise OutOfTime at the end."""
@@ -159,10 +168,12 @@ class Frame:
     def iteration(self, region: Region, item: dict[str, Any]) -> Frame:
         """Return the frame of one iteration of an inline map."""
         context = {**self.context, "Map": {"Item": item}}
-        return replace(self, region=region, context=context)
+        return replace(self, region=region, context=context, at=Checkpoint())
 
     def _step(self, state: State, data: Any) -> tuple[Any, str | None]:
-        self.record(f"{state.type}StateEntered", state.name)
+        if not self.at.entered:
+            self.record(f"{state.type}StateEntered", state.name)
+            self.at.entered = True
         retries = Retries(state.retry, self.engine.rng)
         known: dict[str, Any] = {
             "Name": state.name,
@@ -182,6 +193,8 @@ class Frame:
                     encoded = check_size(output, f"error output of state {state.name}")
                     break
             self.sleep(delay_s)
+            # Another attempt of a Map is another Map Run.
+            self.at.map_run = None
         self.record(f"{state.type}StateExited", state.name, encoded)
         return output, following
 

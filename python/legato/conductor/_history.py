@@ -53,13 +53,19 @@ class Recorder:
         listener: Called from several threads, never by two at once. If it raises, the run goes
             on without it.
         now: Returns the current timestamp.
+        earlier: What was recorded before, where the run goes on.
     """
 
-    def __init__(self, listener: Listener | None, now: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        listener: Listener | None,
+        now: Callable[[], str],
+        earlier: tuple[HistoryEvent, ...] = (),
+    ) -> None:
         self._listener = listener
         self._now = now
         self._lock = threading.Lock()
-        self._events: list[HistoryEvent] = []
+        self._events = list(earlier)
         self._closed = False
 
     def record(

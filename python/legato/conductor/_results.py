@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
+from legato.conductor._checkpoint import Export, MapRun
 from legato.conductor._execution import ACCOUNT, Outcome
 from legato.conductor._failure import RESULT_WRITER_FAILED, StateFailure
 from legato.conductor._frame import Frame, ObjectStore
@@ -33,15 +34,6 @@ class Child:
     redrivable: str
 
 
-@dataclass(slots=True)
-class _File:
-    """The entries of one kind that are not written yet, and what was written."""
-
-    entries: list[bytes] = field(default_factory=list)
-    size: int = 0
-    written: list[dict[str, Any]] = field(default_factory=list)
-
-
 class Results:
     """Collects the children of one Map Run; safe to use from several threads.
 
@@ -50,18 +42,18 @@ class Results:
         store: The bucket.
         bucket: Its name.
         folder: Key prefix of this Map Run's files, without a slash at its end.
-        map_run: The Map Run's ARN.
+        map_run: The Map Run; what it exports of succeeded children stays with it.
     """
 
     def __init__(
-        self, state: str, store: ObjectStore, bucket: str, folder: str, map_run: str
+        self, state: str, store: ObjectStore, bucket: str, folder: str, map_run: MapRun
     ) -> None:
         self._state = state
         self._store = store
         self._bucket = bucket
         self._folder = folder
-        self._map_run = map_run
-        self._files = {kind: _File() for kind in _KINDS}
+        self._map_run = map_run.arn
+        self._files = {"FAILED": Export(), "PENDING": Export(), "SUCCEEDED": map_run.succeeded}
         self._lock = threading.Lock()
         self._failure: StateFailure | None = None
         self._closed = False
@@ -117,25 +109,27 @@ class Results:
             return
         data = b"[" + b",".join(file.entries) + b"]"
         key = f"{self._folder}/{kind}_{len(file.written)}.json"
-        self._put(key, data)
-        file.written.append({"Key": key, "Size": len(data)})
-        file.entries, file.size = [], 0
+        if self._put(key, data):
+            file.written.append({"Key": key, "Size": len(data)})
+            file.entries, file.size = [], 0
 
-    def _put(self, key: str, data: bytes) -> None:
+    def _put(self, key: str, data: bytes) -> bool:
         if self._failure is not None:
-            return
+            return False
         what = f"state {self._state}: object {shown(key)} of bucket {shown(self._bucket)}"
         try:
             self._store.put(data, key)
+            return True  # noqa: TRY300 - else nothing more is tried
         except LegatoError as exc:
             self._failure = StateFailure(RESULT_WRITER_FAILED, f"{what}: {exc}")
         except Exception as exc:  # noqa: BLE001 - whatever a store raises is its refusal
             why = f"{what} cannot be written: {type(exc).__name__}"
             self._failure = StateFailure(RESULT_WRITER_FAILED, why)
+        return False
 
 
 def open_results(
-    frame: Frame, state: Map, writer: ResultWriter, scope: Scope, map_run: str
+    frame: Frame, state: Map, writer: ResultWriter, scope: Scope, map_run: MapRun
 ) -> Results:
     """Find the place of a Map Run's results.
 
@@ -144,7 +138,7 @@ def open_results(
         state: The Map state.
         writer: Its ResultWriter.
         scope: Its data.
-        map_run: The Map Run's ARN.
+        map_run: The Map Run.
 
     Raises:
         StateFailure: ``States.ResultWriterFailed``: the bucket is not bound, or bucket and prefix
@@ -159,12 +153,12 @@ def open_results(
     if store is None:
         what = f"bucket {shown(bucket)} of ResultWriter is not bound; bind a store to it in buckets"
         raise StateFailure(RESULT_WRITER_FAILED, f"state {state.name}: {what}")
-    run = map_run.rpartition(":")[2]
+    run = map_run.arn.rpartition(":")[2]
     folder = f"{prefix.rstrip('/')}/{run}" if prefix else run
     return Results(state.name, store, bucket, folder, map_run)
 
 
-def new_map_run(frame: Frame, state: Map) -> str:
+def new_arn(frame: Frame, state: Map) -> str:
     """Return the ARN of a new Map Run."""
     machine = frame.context["StateMachine"]["Name"]
     return f"{ACCOUNT}:mapRun:{machine}/{state.label}:{uuid.uuid4()}"

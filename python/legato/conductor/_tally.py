@@ -28,6 +28,7 @@ class Tally:
         self._total = total
         self._kept = kept
         self._lock = threading.Lock()
+        self._done: set[int] = set()
         self._outputs: dict[int, Any] = {}
         self._output_bytes = 2
         self._failed = 0
@@ -35,15 +36,35 @@ class Tally:
 
     def succeed(self, index: int, output: Any, size_bytes: int) -> None:
         """Add the output of an iteration."""
-        if not self._kept:
-            return
         with self._lock:
+            self._done.add(index)
+            if not self._kept:
+                return
             self._output_bytes += size_bytes + 1
             if self._output_bytes > MAX_PAYLOAD_BYTES:
                 # The Map will fail, so a long run need not keep what nobody will see.
                 self._outputs.clear()
             else:
                 self._outputs[index] = output
+
+    @property
+    def done(self) -> frozenset[int]:
+        """The iterations that succeeded."""
+        with self._lock:
+            return frozenset(self._done)
+
+    def again(self, total: int) -> Tally:
+        """Return a tally that keeps what succeeded, for another attempt at the rest.
+
+        Args:
+            total: How many items there are.
+        """
+        other = Tally(self._state, total, kept=self._kept)
+        with self._lock:
+            other._done = set(self._done)
+            other._outputs = dict(self._outputs)
+            other._output_bytes = self._output_bytes
+        return other
 
     def fail(self, failure: StateFailure) -> bool:
         """Add a failed iteration; return whether the Map has failed with it."""
