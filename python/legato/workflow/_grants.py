@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from legato._scope import plain
 from legato.workflow._arns import BUCKET, STORE, function_arn, log_streams, machine_arn
 from legato.workflow._grant import HAS_MIRROR, HAS_VPC, Grant, is_function, trace, use_key
 from legato.workflow._machine_grants import execution_grants, machine_grants, trigger_grants
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 MODELS: Final = "models"
 RUNS: Final = "runs"
 
-SHARD_RECORDS: Final = "runs/*/shards/*"
+SHARD_RECORDS: Final = "runs/*/shards/*.json"
 """What Validation records of each shard, and Storage commits from."""
 
-LEFT_OUTPUTS: Final = "runs/*/outputs/inference-*"
+LEFT_OUTPUTS: Final = "runs/*/outputs/inference-*.json"
 """What a job of AWS Batch leaves, since its state says nothing of what it made."""
 
 _VPC_ACTIONS: Final = (
@@ -107,7 +106,7 @@ def _run_records(workflow: Workflow, stage: str, step: Step) -> Iterator[Grant]:
     """What a stage keeps of a run: by keys that it makes itself, not by references."""
     name = step.name
     read = [SHARD_RECORDS] if RUNS in step.reads else []
-    written = [f"runs/*/failures/{name}-*"] + ([SHARD_RECORDS] if RUNS in step.writes else [])
+    written = [f"runs/*/failures/{name}-*.json"] + ([SHARD_RECORDS] if RUNS in step.writes else [])
     if workflow.compute == "batch" and stage == VALIDATION:
         read.append(LEFT_OUTPUTS)
     if workflow.compute == "batch" and stage == INFERENCE:
@@ -136,7 +135,7 @@ def _listed(workflow: Workflow, stage: str, step: Step) -> list[str]:
     if "inputs" in step.reads:
         keys.append("inputs/*")
     if RUNS in step.reads:
-        keys.append(SHARD_RECORDS)
+        keys.append(SHARD_RECORDS.rpartition("*")[0])
     if workflow.compute == "batch" and stage == VALIDATION:
         keys.append(LEFT_OUTPUTS)
     return keys
@@ -163,14 +162,14 @@ def _model(stage: str, name: str) -> Iterator[Grant]:
         f"{stage} loads the model, or what of it makes texts to tokens, from its mirror",
         when=HAS_MIRROR,
     )
-    yield _list(name, "ListModel", ["models/*"], HAS_MIRROR)
+    yield _list(name, "ListModel", ["models/*/model.json"], HAS_MIRROR)
 
 
 def dataset_of_s3(workflow: Workflow) -> str | None:
     """Return bucket and key of a dataset that lies in S3, None of any other."""
     if callable(workflow.dataset) or not str(workflow.dataset).startswith("s3://"):
         return None
-    return plain(str(workflow.dataset).removeprefix("s3://"))
+    return str(workflow.dataset).removeprefix("s3://")
 
 
 def _dataset(workflow: Workflow, name: str) -> Grant:

@@ -1,4 +1,4 @@
-"""Do the roles fit the work? Both ways: nothing is missing, and nothing is granted that nobody uses.
+"""Do the roles fit the work? Both ways: nothing is missing, and nothing is granted for nobody.
 
 What is needed is read from the state machine, from the template's resources and from the source of
 the stages; what is allowed, from the policies of the template as CloudFormation would fill them in,

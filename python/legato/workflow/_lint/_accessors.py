@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +59,8 @@ class Use:
     where: str
 
 
-def uses(sources: Sources, start: Function) -> list[Use]:
+@functools.cache
+def uses(sources: Sources, start: Function) -> tuple[Use, ...]:
     """Return what a function does with stores, and all that it calls in legato; sorted."""
     found: set[Use] = set()
     seen: set[Function] = set()
@@ -70,7 +72,7 @@ def uses(sources: Sources, start: Function) -> list[Use]:
         seen.add(function)
         found.update(_own(sources, function))
         waiting += sources.called(function)
-    return sorted(found, key=lambda use: (use.kind, use.key or "", use.where, use.missing))
+    return tuple(sorted(found, key=lambda use: (use.kind, use.key or "", use.where, use.missing)))
 
 
 def _own(sources: Sources, function: Function) -> Iterator[Use]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from legato.errors import WorkflowError
@@ -17,6 +17,21 @@ PSEUDO: Final = {
 }
 HERE: Final = "REGION:ACCOUNT"
 _NOTHING: Final = object()
+_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
+    "Fn::Equals": lambda one, other: one == other,
+    "Fn::Not": lambda condition: not condition,
+    "Fn::Select": lambda at, items: items[int(at)],
+    "Fn::Join": lambda between, items: between.join(items),
+}
+_REFERENCES: Final = {
+    "AWS::Lambda::Function": "{FunctionName}",
+    "AWS::Lambda::Alias": f"arn:aws:lambda:{HERE}:function:{{FunctionName}}:{{Name}}",
+    "AWS::StepFunctions::StateMachine": f"arn:aws:states:{HERE}:stateMachine:{{StateMachineName}}",
+    "AWS::Logs::LogGroup": "{LogGroupName}",
+    "AWS::Batch::JobDefinition": f"arn:aws:batch:{HERE}:job-definition/{{JobDefinitionName}}:1",
+    "AWS::ECS::TaskDefinition": f"arn:aws:ecs:{HERE}:task-definition/{{Family}}:1",
+}
+"""What Ref gives of a resource, of its properties."""
 
 
 def evaluate(template: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,16 +88,10 @@ class _Evaluation:
             return re.sub(r"\$\{([^}!]+)\}", lambda found: self._named(found[1]), argument)
         if name == "Fn::GetAtt":
             return self._attribute(*argument)
-        given = self._value(argument)
-        if name == "Fn::Equals":
-            return given[0] == given[1]
-        if name == "Fn::Not":
-            return not given[0]
-        if name == "Fn::Select":
-            return given[1][int(given[0])]
-        if name == "Fn::Join":
-            return given[0].join(given[1])
-        raise WorkflowError(f"{name} in the template is not known to the linter; do without it")
+        known = _FUNCTIONS.get(name)
+        if known is None:
+            raise WorkflowError(f"{name} in the template is not known to the linter; do without it")
+        return known(*self._value(argument))
 
     def _named(self, name: str) -> str:
         logical, dot, attribute = name.partition(".")
@@ -104,19 +113,7 @@ class _Evaluation:
         about = self._value(self._resources[name].get("Properties", {}))
         if kind == "AWS::S3::Bucket":
             return str(about.get("BucketName", "BUCKET"))
-        if kind == "AWS::Lambda::Function":
-            return str(about["FunctionName"])
-        if kind == "AWS::Lambda::Alias":
-            return f"arn:aws:lambda:{HERE}:function:{about['FunctionName']}:{about['Name']}"
-        if kind == "AWS::StepFunctions::StateMachine":
-            return f"arn:aws:states:{HERE}:stateMachine:{about['StateMachineName']}"
-        if kind == "AWS::Logs::LogGroup":
-            return str(about["LogGroupName"])
-        if kind == "AWS::Batch::JobDefinition":
-            return f"arn:aws:batch:{HERE}:job-definition/{about['JobDefinitionName']}:1"
-        if kind == "AWS::ECS::TaskDefinition":
-            return f"arn:aws:ecs:{HERE}:task-definition/{about['Family']}:1"
-        return name
+        return _REFERENCES.get(kind, name).format_map(about)
 
     def _attribute(self, name: str, attribute: str) -> str:
         kind = self._resources[name]["Type"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from legato.errors import WorkflowError
 
@@ -93,17 +93,22 @@ def _met(operator: str, actual: str | None, values: list[str]) -> bool:
         return (actual is None) == (values[0].lower() == "true")
     if operator.endswith("IfExists"):
         return actual is None or _met(operator.removesuffix("IfExists"), actual, values)
-    if operator == "StringNotEquals":
-        return actual not in values
+    if operator not in _OPERATORS:
+        raise WorkflowError(f"the condition {operator} is not known to the linter; do without it")
+    # What is not said is not equal to anything.
     if actual is None:
-        return False
-    if operator in {"StringEquals", "ArnEquals"}:
-        return actual in values
-    if operator in {"StringLike", "ArnLike"}:
-        return any(covers(value, actual) for value in values)
-    if operator == "Bool":
-        return actual.lower() in [value.lower() for value in values]
-    raise WorkflowError(f"the condition {operator} is not known to the linter; do without it")
+        return operator == "StringNotEquals"
+    return _OPERATORS[operator](actual, values)
+
+
+_OPERATORS: Final[Mapping[str, Callable[[str, list[str]], bool]]] = {
+    "StringEquals": lambda actual, values: actual in values,
+    "StringNotEquals": lambda actual, values: actual not in values,
+    "ArnEquals": lambda actual, values: any(covers(value, actual) for value in values),
+    "StringLike": lambda actual, values: any(covers(value, actual) for value in values),
+    "ArnLike": lambda actual, values: any(covers(value, actual) for value in values),
+    "Bool": lambda actual, values: actual.lower() in [value.lower() for value in values],
+}
 
 
 def _list(value: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,7 @@ class Need:
     context: Mapping[str, str] = field(default_factory=dict, hash=False)
     bound: tuple[str, ...] = ()
     refused: bool = False
+
+    def within(self, context: Mapping[str, str]) -> Need:
+        """Return the need with more that its request says."""
+        return replace(self, context={**context, **self.context})

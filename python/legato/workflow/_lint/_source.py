@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,11 @@ from legato.errors import WorkflowError
 
 PACKAGE: Final = "legato."
 _HOME: Final = Path(__file__).parents[2]
-_KINDS: Final = {"Task": {"scope": "Scope"}, "Folder": {"scope": "Scope"}, "Scope": {"store": "Store"}}
+_KINDS: Final = {
+    "Task": {"scope": "Scope"},
+    "Folder": {"scope": "Scope"},
+    "Scope": {"store": "Store"},
+}
 _MADE: Final = {"folder": "Folder"}
 
 
@@ -75,7 +79,9 @@ class Sources:
     def area(self, function: Function) -> str | None:
         """Return the area that a function's module says its objects are in, if it says one."""
         said = self._module(function.module).constants.get("AREA")
-        return said.value if isinstance(said, ast.Constant) and isinstance(said.value, str) else None
+        return (
+            said.value if isinstance(said, ast.Constant) and isinstance(said.value, str) else None
+        )
 
     def kind(self, function: Function, node: ast.expr) -> str | None:
         """Return which of Task, Scope, Folder and Store an expression is, None of any other."""
@@ -100,28 +106,19 @@ class Sources:
         return _squeezed(self._pattern(function, node, 0))
 
     def _pattern(self, function: Function, node: ast.expr, depth: int) -> str:
-        if depth > _DEEPEST:
-            return "*"
         follow = functools.partial(self._pattern, function, depth=depth + 1)
-        if isinstance(node, ast.Constant):
-            return node.value if isinstance(node.value, str) else "*"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return node.value
         if isinstance(node, ast.JoinedStr):
             return "".join(follow(part) for part in node.values)
-        if isinstance(node, ast.FormattedValue):
-            return follow(node.value) if node.format_spec is None else "*"
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return follow(node.left) + follow(node.right)
-        if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
-            return follow(node.elt)
-        if isinstance(node, ast.DictComp):
-            return follow(node.value)
-        if isinstance(node, ast.Subscript):
-            return follow(node.value)
-        if isinstance(node, (ast.Name, ast.Attribute)):
+        if isinstance(node, (ast.Name, ast.Attribute)) and depth < _DEEPEST:
             return self._text(function, node, depth)
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call) and depth < _DEEPEST:
             return self._returned(function, node, depth)
-        return "*"
+        inner = _inner(node) if depth < _DEEPEST else None
+        return "*" if inner is None else follow(inner)
 
     def _text(self, function: Function, node: ast.Name | ast.Attribute, depth: int) -> str:
         name = ast.unparse(node)
@@ -202,6 +199,16 @@ def of_call(call: ast.Call, at: int) -> ast.expr | None:
     return next((word.value for word in call.keywords if word.arg == "key"), None)
 
 
+def _inner(node: ast.expr) -> ast.expr | None:
+    """Return the expression whose texts another one holds; None where it holds others, too."""
+    if isinstance(node, (ast.ListComp, ast.GeneratorExp)):
+        return node.elt
+    if isinstance(node, (ast.DictComp, ast.Subscript)):
+        return node.value
+    # A number with a format is no text of the source.
+    return node.value if isinstance(node, ast.FormattedValue) and not node.format_spec else None
+
+
 def _take(module: _Module, node: ast.stmt) -> None:
     if isinstance(node, ast.FunctionDef):
         module.functions[node.name] = node
@@ -210,17 +217,19 @@ def _take(module: _Module, node: ast.stmt) -> None:
             if isinstance(inner, ast.FunctionDef):
                 module.functions[f"{node.name}.{inner.name}"] = inner
     elif isinstance(node, ast.ImportFrom) and node.module is not None:
-        for name in node.names:
-            home = f"{node.module}.{name.name}"
-            whole = (home, None) if _is_module(home) else (node.module, name.name)
-            module.imported[name.asname or name.name] = whole
+        module.imported.update(_imports(node.module, node.names))
     elif isinstance(node, ast.Import):
-        for name in node.names:
-            module.imported[name.asname or name.name.partition(".")[0]] = (name.name, None)
+        module.imported |= {n.asname: (n.name, None) for n in node.names if n.asname is not None}
     elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
         module.constants[node.target.id] = node.value
     elif isinstance(node, ast.Assign):
         module.constants.update(_of_assignment(node))
+
+
+def _imports(home: str, names: Iterable[ast.alias]) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    for name in names:
+        inner = f"{home}.{name.name}"
+        yield name.asname or name.name, (inner, None) if _is_module(inner) else (home, name.name)
 
 
 def _is_module(name: str) -> bool:

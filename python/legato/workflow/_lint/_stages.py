@@ -90,7 +90,9 @@ class _Stage:
     def _of(self, use: Use, key: str | None) -> Iterator[Need]:
         own = f"{self._step.name}/*"
         if key is not None and key.startswith("*"):
-            msg = f"{use.where} makes a key of which the area cannot be told; write it as f'area/..'"
+            msg = (
+                f"{use.where} makes a key of which the area cannot be told; write it as f'area/..'"
+            )
             raise WorkflowError(msg)
         if use.kind == _accessors.READ:
             areas = [use.area] if use.area is not None else [*self._referred, self._step.name]
@@ -145,13 +147,11 @@ class _Stage:
     def _listed(self, key: str, use: Use) -> Need:
         context = {_PREFIX: f"{self._place.prefix}/{key}"}
         who = f"{self._who(use)}, where a missing object must not read as forbidden"
-        return Need(
-            self._place.role, "s3:ListBucket", self._place.bucket, who, context, (_PREFIX,)
-        )
+        return Need(self._place.role, "s3:ListBucket", self._place.bucket, who, context, (_PREFIX,))
 
     def _unconditional(self, own: str, use: Use) -> Iterator[Need]:
         resource = f"{self._place.bucket}/{self._place.prefix}/{own}"
-        who = f"a write to {own} that would replace an output"
+        who = f"a write of {self._who(use)} that would replace an output"
         yield Need(self._place.role, "s3:PutObject", resource, who, _WRITE, refused=True)
 
     def _who(self, use: Use) -> str:

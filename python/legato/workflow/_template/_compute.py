@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._grant import EXECUTION
 from legato.workflow._states import INFERENCE
-from legato.workflow._template._functions import environment, log_group_id
+from legato.workflow._template._functions import environment, handler_of, log_group_id
 from legato.workflow._template._parameters import HAS_ENDPOINT, if_given
 from legato.workflow._template._roles import role_id
 
@@ -19,7 +19,7 @@ RETRYABLE_EXIT: Final = 75
 ATTEMPTS: Final = 5
 JOB_TIMEOUT_S: Final = 3600
 CONTAINER: Final = "worker"
-_COMMAND: Final = ("python", "-m", "legato.worker", "inference")
+_COMMAND: Final = ("python", "-m", "legato.worker")
 
 
 def substitutions(workflow: Workflow) -> dict[str, Any]:
@@ -118,7 +118,8 @@ def _role(principal: str) -> dict[str, Any]:
 def _variables(workflow: Workflow) -> list[dict[str, Any]]:
     endpoint = {"Name": "AWS_ENDPOINT_URL_S3", "Value": {"Ref": "S3EndpointUrl"}}
     found = [{"Name": name, "Value": value} for name, value in environment(workflow).items()]
-    return [*found, if_given(HAS_ENDPOINT, endpoint)]
+    step = {"Name": "LEGATO_STEP", "Value": handler_of(INFERENCE)}
+    return [*found, step, if_given(HAS_ENDPOINT, endpoint)]
 
 
 def _logging() -> dict[str, Any]:

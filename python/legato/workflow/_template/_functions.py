@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from legato.workflow._arns import log_group
 from legato.workflow._grant import HAS_VPC, is_function
@@ -41,6 +42,11 @@ MAX_TIMEOUT_S: Final = 900
 def function_id(stage: str) -> str:
     """Return the logical id of a stage's function."""
     return f"{stage}Function"
+
+
+def handler_of(stage: str) -> str:
+    """Return module and name of a stage's step."""
+    return f"legato.stages.{stage.lower()}.handler"
 
 
 def alias_id(stage: str) -> str:
@@ -120,7 +126,7 @@ def _properties(
     }
     return {
         "FunctionName": {"Fn::Sub": f"${{AWS::StackName}}-{stage.lower()}"},
-        "Handler": f"legato.stages.{stage.lower()}.handler",
+        "Handler": handler_of(stage),
         "Runtime": {"Ref": "Runtime"},
         "Architectures": [{"Ref": "Architecture"}],
         "Code": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}},
@@ -162,7 +168,8 @@ def _sources(workflow: Workflow) -> dict[str, str]:
     dataset = dataset_of_s3(workflow)
     if dataset is None:
         return {}
-    return {"LEGATO_ALLOWED_STORES": str(workflow.dataset).rpartition("/")[0]}
+    folder = quote(f"{dataset.rpartition('/')[0]}", safe="/")
+    return {"LEGATO_ALLOWED_STORES": f"s3://{folder}"}
 
 
 def _digest(properties: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from legato.errors import WorkflowError
 from legato.workflow._grant import MACHINE, is_function
 from legato.workflow._states import STAGES, STORE_BUCKET, function_placeholder
 from legato.workflow._template._compute import substitutions
@@ -50,7 +51,13 @@ def _substitutions(workflow: Workflow, document: Mapping[str, Any]) -> dict[str,
         },
         **substitutions(workflow),
     }
-    return {name: known[name] for name in placeholders(document)}
+    named = placeholders(document)
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise WorkflowError(
+            f"the document has ${{{unknown[0]}}}, for which the template has nothing"
+        )
+    return {name: known[name] for name in named}
 
 
 def placeholders(document: Mapping[str, Any]) -> list[str]:

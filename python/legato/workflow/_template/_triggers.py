@@ -74,8 +74,7 @@ def starter_document() -> dict[str, Any]:
                     "event": {
                         "run": _RUN,
                         "input": {
-                            "bucket.$": "$.bucket",
-                            "key.$": "$.key",
+                            "uri.$": "States.Format('s3://{}/{}', $.bucket, $.key)",
                             "version.$": "$.version",
                         },
                     },
