@@ -514,7 +514,7 @@ def test_synth_writes_the_document_that_runs(cli: Cli) -> None:
     assert cli("synth", "w.py", "-o", "build").status == 0
     assert path.read_bytes() == first
     names = sorted(p.name for p in path.parent.iterdir() if p.is_file())
-    assert names == ["diagram.mmd", "diagram.svg", path.name, "template.yaml"]
+    assert names == ["diagram.mmd", "diagram.svg", "grants.md", path.name, "template.yaml"]
     assert {p.suffix for p in (path.parent / "policies").iterdir()} == {".json"}
     umask = os.umask(0)
     os.umask(umask)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MODELS: Final = "models"
 RUNS: Final = "runs"
 
+READS_BACK: Final = frozenset({INGESTION})
+"""Stages that read outputs of their own: a split that is finished is looked at as a whole."""
+
 SHARD_RECORDS: Final = "runs/*/shards/*.json"
 """What Validation records of each shard, and Storage commits from."""
 
@@ -62,12 +65,24 @@ def compile_grants(workflow: Workflow, steps: Mapping[str, Step] | None = None) 
 def _stage(workflow: Workflow, stage: str, step: Step) -> Iterator[Grant]:
     name = step.name
     read = [area for area in step.reads if area not in {MODELS, RUNS}]
+    referred = [*read, name] if stage in READS_BACK else read
     yield Grant(
         name,
-        "ReadObjects",
-        ("s3:GetObject", "s3:GetObjectVersion"),
-        tuple(f"{STORE}/{area}/*" for area in (*read, name)),
-        f"{stage} reads {_and([*read, name])}; a reference pins the version of its object",
+        "ReadReferences",
+        ("s3:GetObjectVersion",),
+        tuple(f"{STORE}/{area}/*" for area in referred),
+        f"{stage} reads {_and(referred)} by references, which pin the version of their objects",
+    )
+    found = [f"{name}/*", *(["inputs/*"] if "inputs" in read else [])]
+    sums = [f"{area}/*.chunks" for area in read if f"{area}/*" not in found]
+    yield Grant(
+        name,
+        "FindOutputs",
+        ("s3:GetObject",),
+        tuple(f"{STORE}/{keys}" for keys in found + sums),
+        f"{stage} looks whether its output is already there"
+        + (", and at new inputs" if "inputs" in read else "")
+        + ("; the sums of large objects lie beside them" if sums else ""),
     )
     yield Grant(
         name,
@@ -157,9 +172,17 @@ def _model(stage: str, name: str) -> Iterator[Grant]:
     yield Grant(
         name,
         "ReadModel",
-        ("s3:GetObject", "s3:GetObjectVersion"),
+        ("s3:GetObjectVersion",),
         (f"{STORE}/models/*",),
         f"{stage} loads the model, or what of it makes texts to tokens, from its mirror",
+        when=HAS_MIRROR,
+    )
+    yield Grant(
+        name,
+        "ReadModelIndex",
+        ("s3:GetObject",),
+        (f"{STORE}/models/*.chunks", f"{STORE}/models/*/model.json"),
+        "the mirror's index says which files there are; the sums of large ones lie beside them",
         when=HAS_MIRROR,
     )
     yield _list(name, "ListModel", ["models/*/model.json"], HAS_MIRROR)

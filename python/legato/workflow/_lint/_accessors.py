@@ -36,6 +36,7 @@ ACCESSORS: Final[Mapping[str, Mapping[str, str | None]]] = {
 """What each method of what a step is given does; None touches no object."""
 
 _KEY_ARGUMENT: Final = {"Store": 1}
+_OWN: Final = frozenset({"find", "commit"})
 _MISSING: Final = "ObjectNotFoundError"
 
 
@@ -49,6 +50,7 @@ class Use:
         key: Pattern of the key, where the code makes it itself.
         missing: Whether the code goes on where there is no such object.
         area: Area of the objects, where the module says it.
+        own: Whether what is read was found, or made, by the function itself.
         where: Module and function.
     """
 
@@ -56,6 +58,7 @@ class Use:
     key: str | None
     missing: bool
     area: str | None
+    own: bool
     where: str
 
 
@@ -78,7 +81,7 @@ def uses(sources: Sources, start: Function) -> tuple[Use, ...]:
 def _own(sources: Sources, function: Function) -> Iterator[Use]:
     tree = sources.tree(function)
     calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    tolerated = _tolerated(tree)
+    tolerated, found = _tolerated(tree), _found(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Attribute):
             continue
@@ -95,7 +98,8 @@ def _own(sources: Sources, function: Function) -> Iterator[Use]:
         area = sources.area(function)
         if key is not None and key.startswith("*") and area is not None:
             key = f"{area}/{key}"
-        yield Use(kind, key, id(node) in tolerated, area, function.label)
+        own = kind == READ and call is not None and _of_own(call, found)
+        yield Use(kind, key, id(node) in tolerated, area, own, function.label)
 
 
 def _tolerated(tree: ast.AST) -> set[int]:
@@ -108,3 +112,20 @@ def _tolerated(tree: ast.AST) -> set[int]:
         ):
             found |= {id(inner) for line in node.body for inner in ast.walk(line)}
     return found
+
+
+def _of_own(call: ast.Call, found: set[str]) -> bool:
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Name) and call.args[0].id in found
+
+
+def _found(tree: ast.AST) -> set[str]:
+    """Return the names that stand for references which ``find`` or ``commit`` gave."""
+    return {
+        name.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(i, ast.Attribute) and i.attr in _OWN for i in ast.walk(node.value))
+        for target in node.targets
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name)
+    }

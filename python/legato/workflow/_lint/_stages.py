@@ -88,41 +88,55 @@ class _Stage:
         return [str(use.key).replace("/*-", f"/{stage}-") for stage in self._place.fetches]
 
     def _of(self, use: Use, key: str | None) -> Iterator[Need]:
-        own = f"{self._step.name}/*"
         if key is not None and key.startswith("*"):
             msg = (
                 f"{use.where} makes a key of which the area cannot be told; write it as f'area/..'"
             )
             raise WorkflowError(msg)
         if use.kind == _accessors.READ:
-            areas = [use.area] if use.area is not None else [*self._referred, self._step.name]
-            yield from self._each(_READ, [f"{area}/*" for area in areas], use)
-            yield from self._outside(use)
+            yield from self._read(use)
         elif use.kind == _accessors.ADOPT:
             yield from self._each(_READ, ["inputs/*"], use)
             yield self._listed("inputs/*", use)
             yield from self._outside(use)
-        elif use.kind == _accessors.FIND:
-            yield from self._find(own, use)
-        elif use.kind == _accessors.COMMIT:
-            yield from self._find(own, use)
+        elif use.kind in {_accessors.FIND, _accessors.COMMIT}:
+            yield from self._output(use)
+        else:
+            yield from self._keyed(str(key), use)
+
+    def _read(self, use: Use) -> Iterator[Need]:
+        for area in self._areas(use):
+            # A reference pins a version; the sums of a large object's chunks lie beside it.
+            yield from self._each(("s3:GetObjectVersion",), [f"{area}/*"], use)
+            yield from self._each(("s3:GetObject",), [f"{area}/*.chunks"], use)
+        yield from self._outside(use)
+
+    def _keyed(self, key: str, use: Use) -> Iterator[Need]:
+        if use.kind == _accessors.READ_KEY:
+            yield from self._each(("s3:GetObject",), [key], use)
+        elif use.kind == _accessors.WRITE_KEY:
+            yield from self._each(("s3:PutObject",), [key], use, _WRITE)
+        if use.kind == _accessors.LIST or use.missing:
+            yield self._listed(key, use)
+
+    def _output(self, use: Use) -> Iterator[Need]:
+        own = f"{self._step.name}/*"
+        # By key: the object, its `.ref` and the sums of its chunks, whatever their versions.
+        yield from self._each(("s3:GetObject", "s3:DeleteObject"), [own], use)
+        yield self._listed(own, use)
+        if use.kind == _accessors.COMMIT:
             yield from self._each(("s3:PutObject",), [own], use, _ONCE)
             # The sums of a large object's chunks.
             yield from self._each(("s3:PutObject",), [f"{own}.chunks"], use, _WRITE)
             yield from self._each(("s3:AbortMultipartUpload",), [own], use)
-            yield from self._unconditional(own, use)
-        elif use.kind == _accessors.LIST:
-            yield self._listed(str(key), use)
-        elif use.kind == _accessors.READ_KEY:
-            yield from self._each(("s3:GetObject",), [str(key)], use)
-        elif use.kind == _accessors.WRITE_KEY:
-            yield from self._each(("s3:PutObject",), [str(key)], use, _WRITE)
-        if use.missing:
-            yield self._listed(str(key), use)
+            resource = f"{self._place.bucket}/{self._place.prefix}/{own}"
+            who = f"a write of {self._who(use)} that would replace an output"
+            yield Need(self._place.role, "s3:PutObject", resource, who, _WRITE, refused=True)
 
-    def _find(self, own: str, use: Use) -> Iterator[Need]:
-        yield from self._each((*_READ, "s3:DeleteObject"), [own], use)
-        yield self._listed(own, use)
+    def _areas(self, use: Use) -> list[str]:
+        if use.area is not None:
+            return [use.area]
+        return [self._step.name] if use.own else self._referred
 
     def _each(
         self,
@@ -148,11 +162,6 @@ class _Stage:
         context = {_PREFIX: f"{self._place.prefix}/{key}"}
         who = f"{self._who(use)}, where a missing object must not read as forbidden"
         return Need(self._place.role, "s3:ListBucket", self._place.bucket, who, context, (_PREFIX,))
-
-    def _unconditional(self, own: str, use: Use) -> Iterator[Need]:
-        resource = f"{self._place.bucket}/{self._place.prefix}/{own}"
-        who = f"a write of {self._who(use)} that would replace an output"
-        yield Need(self._place.role, "s3:PutObject", resource, who, _WRITE, refused=True)
 
     def _who(self, use: Use) -> str:
         return f"{self._step.name} ({use.where})"
