@@ -75,7 +75,7 @@ def grants_page(workflow: Workflow, grants: Iterable[Grant]) -> str:
         "",
         "## Everybody else",
         "",
-        "The bucket refuses requests without TLS, requests of other accounts, and writes that would",
+        "The bucket refuses requests without TLS or of other accounts, and writes that would",
         "replace an output: each is written once (`If-None-Match: *`).",
     ]
     return "\n".join([*lines, *_wildcards(used)]) + "\n"
