@@ -108,54 +108,64 @@ class _Basis:
 def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
     """Return load and speed, and where each number comes from."""
     sample = _sample(workflow, arguments)
+    load, of_load = _load(sample, arguments)
+    inference, of_inference = _inference(workflow, sample, arguments.tokens_per_second)
+    speed = Speed(
+        inference=inference,
+        tokenizing=TOKENIZING_RATE if sample is None else sample.tokenizing,
+        memory_mb=_memory(arguments.parameter),
+    )
+    how = "measured here" if sample is not None else "assumed; give --sample FILE to measure"
+    starts = f"{speed.start_s:g} s for a function's start"
+    if workflow.compute != "lambda":
+        starts += f", {speed.container_start_s:g} s for a container's"
+    notes = [
+        of_load,
+        f"tokenization: {speed.tokenizing:,.0f} tokens/s a processor, {how}",
+        of_inference,
+        f"{speed.request_s * 1000:g} ms for a request to S3, {starts}",
+        f"{speed.record_s * 1e6:g} µs of a processor to read and write a record",
+    ]
+    return _Basis(load, speed, notes)
+
+
+def _load(sample: Sample | None, arguments: argparse.Namespace) -> tuple[Load, str]:
     records = arguments.records
     if records is None:
         records = sample.records if sample is not None else None
     if records is None:
         msg = "how many records there are is not known; give --records N"
         raise InputError(msg)
-    processors = workflow.memory_mb / MB_PER_PROCESSOR
-    notes: list[str] = []
     if sample is None:
         tokens = arguments.tokens_per_record
-        load = Load(
-            records=records, tokens_per_record=tokens, bytes_per_record=tokens * BYTES_A_TOKEN
-        )
-        notes.append(f"{tokens:g} tokens a record, as given, of {BYTES_A_TOKEN:g} bytes of text")
-        tokenizing, measured = TOKENIZING_RATE, None
-    else:
-        load = Load(
-            records=records,
-            tokens_per_record=sample.tokens_per_record,
-            bytes_per_record=sample.bytes_per_record,
-            weights_bytes=sample.weights_bytes or None,
-        )
-        notes.append(
-            f"{sample.tokens_per_record:,.1f} tokens and {sample.bytes_per_record:,.0f} bytes a "
-            f"record: mean of {sample.seen:,}"
-        )
-        tokenizing, measured = sample.tokenizing, sample.inference
-    how = "measured here" if sample is not None else "assumed; give --sample FILE to measure"
-    notes.append(f"tokenization: {tokenizing:,.0f} tokens/s a processor, {how}")
-    if arguments.tokens_per_second is not None:
-        rate = arguments.tokens_per_second
-        notes.append(f"Inference: {rate:,.0f} tokens/s, as given")
-    else:
-        each = measured if measured is not None else INFERENCE_RATE
-        rate = each * processors
-        how = "measured here" if measured is not None else "assumed, not measured"
-        notes.append(
-            f"Inference: {each:,.0f} tokens/s a processor, {how}, and {processors:.2f} processors "
-            f"in {workflow.memory_mb:,} MiB"
-        )
-    memory = _memory(arguments.parameter)
-    speed = Speed(inference=rate, tokenizing=tokenizing, memory_mb=memory)
-    starts = f"{speed.start_s:g} s for a function's start"
+        size = tokens * BYTES_A_TOKEN
+        note = f"{tokens:g} tokens a record, as given, of {BYTES_A_TOKEN:g} bytes of text"
+        return Load(records=records, tokens_per_record=tokens, bytes_per_record=size), note
+    load = Load(
+        records=records,
+        tokens_per_record=sample.tokens_per_record,
+        bytes_per_record=sample.bytes_per_record,
+        weights_bytes=sample.weights_bytes or None,
+    )
+    return load, (
+        f"{sample.tokens_per_record:,.1f} tokens and {sample.bytes_per_record:,.0f} bytes a "
+        f"record: mean of {sample.seen:,}"
+    )
+
+
+def _inference(workflow: Workflow, sample: Sample | None, given: float | None) -> tuple[float, str]:
+    if given is not None:
+        return given, f"Inference: {given:,.0f} tokens/s, as given"
+    measured = None if sample is None else sample.inference
+    each = INFERENCE_RATE if measured is None else measured
+    how = "assumed, not measured" if measured is None else "measured here"
+    note = f"Inference: {each:,.0f} tokens/s a processor, {how}"
     if workflow.compute != "lambda":
-        starts += f", {speed.container_start_s:g} s for a container's"
-    notes.append(f"{speed.request_s * 1000:g} ms for a request to S3, {starts}")
-    notes.append(f"{speed.record_s * 1e6:g} µs of a processor to read and write a record")
-    return _Basis(load, speed, notes)
+        # Nothing says what machine it is.
+        return each, f"{note}, on one: give --tokens-per-second of the container"
+    processors = workflow.memory_mb / MB_PER_PROCESSOR
+    memory = f"{processors:.2f} processors in {workflow.memory_mb:,} MiB"
+    return each * processors, f"{note}, and {memory}"
 
 
 def _memory(given: Sequence[str]) -> dict[str, int]:
