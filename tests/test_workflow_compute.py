@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 import legato
 from legato import errors
+from legato._jobs import job
+from legato.conductor import JobContext
 from legato.errors import InputError, StoreUnavailableError
+from legato.settings import Settings
 from legato.stages import inference
 from legato.workflow import Workflow
 from legato.workflow._states import JOB_PLACEHOLDERS
@@ -203,3 +207,22 @@ def test_a_transient_failure_is_tried_again_wherever_inference_runs(
     given = workflow(model=tiny_bert, compute=compute)
     assert legato.run(given, store=tmp_path / "store", input=data).status == "complete"
     assert len(calls) == 2
+
+
+def test_a_job_that_takes_long_is_heard_of_meanwhile(tiny_bert: Path, tmp_path: Path) -> None:
+    environment = workflow(model=tiny_bert).environment(
+        store=(tmp_path / "store").as_uri(),
+        model_revision="r",
+        dataset_id="d",
+        dataset_version="v",
+    )
+    settings = Settings.from_env(over={**environment, "LEGATO_HEARTBEAT_S": "1"})
+    beats = threading.Event()
+
+    @legato.step(writes=["slow"])
+    def slow(_event: Any, _task: Any) -> dict[str, Any]:
+        return {"heard": beats.wait(20)}
+
+    run = job(slow, settings, legato.Store.open(settings.require("store")))
+    context = JobContext(definition="d", token="t", job_id="i", beat=beats.set)
+    assert run({"LEGATO_EVENT": "{}"}, context) == {"heard": True}

@@ -9,20 +9,19 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final
 
 from legato import _home
 from legato._events import JSONL
 from legato._failures import Failures, Listener
 from legato._inputs import Source, store_source
-from legato._left import leave
+from legato._jobs import job
 from legato._native import ModelFiles, Ref, Store
-from legato.conductor import Conductor, Execution, JobContext, JobHandler
-from legato.errors import InputError, LegatoError, TransientError
+from legato.conductor import Conductor, Execution
+from legato.errors import InputError, LegatoError
 from legato.pipeline import check_revision
 from legato.results import Results
 from legato.settings import Settings
@@ -42,7 +41,6 @@ STEPS: Mapping[str, Step] = {
 """The handler of each stage."""
 
 BUCKET = "local"
-_JOB_ATTEMPTS: Final = 3
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 
 
@@ -150,10 +148,11 @@ def bind(
 ) -> Conductor:
     """Bind a workflow's document to the stages and a store; nothing else differs from AWS."""
     arns = {stage: f"arn:aws:lambda:local:000000000000:function:{stage.lower()}" for stage in STEPS}
+    container = job(STEPS["Inference"], settings, store)
     return Conductor(
         workflow.document(),
         functions={arns[stage]: step.bind(settings, store) for stage, step in STEPS.items()},
-        jobs=dict.fromkeys((JOB_DEFINITION, TASK_DEFINITION), _job(settings, store)),
+        jobs=dict.fromkeys((JOB_DEFINITION, TASK_DEFINITION), container),
         buckets={BUCKET: _bucket(store)},
         substitutions={
             STORE_BUCKET: BUCKET,
@@ -165,30 +164,6 @@ def bind(
         max_concurrency=max_concurrency,
         name=workflow.name,
     )
-
-
-def _job(settings: Settings, store: Store) -> JobHandler:
-    """Return what ``python -m legato.worker`` does in a container that runs Inference."""
-    step = STEPS["Inference"]
-    handler = step.bind(settings, store)
-
-    def job(environment: Mapping[str, str], context: JobContext) -> Mapping[str, Any]:
-        event = json.loads(environment["LEGATO_EVENT"])
-        if context.token is not None:
-            return handler(event)
-        output = _tried(lambda: handler(event))
-        leave(store, event, step.name, output)
-        return output
-
-    return job
-
-
-def _tried(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do what Batch does by a job's exit status: run it again where that may help."""
-    for _ in range(_JOB_ATTEMPTS - 1):
-        with contextlib.suppress(TransientError):
-            return work()
-    return work()
 
 
 def _bucket(store: Store) -> Store:
