@@ -50,6 +50,8 @@ def destroy(stack: Stack, *, delete_data: bool = False, say: Say | None = None) 
     Raises:
         WorkflowError: A resource could not be deleted; the message says which and why.
     """
+    if stack.describe() is None:
+        return Left((), 0)
     buckets = buckets_of(stack)
     # First the machine and the functions: nothing writes into a bucket that is being emptied.
     stack.delete(say=say)
