@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from legato.cli import _aws
 from legato.cli._progress import Progress, display
 from legato.errors import InputError
-from legato.local import Run
+from legato.local import Run, new_run_id
 from legato.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -33,13 +33,20 @@ def run_remotely(workflow: Workflow, arguments: argparse.Namespace) -> Run | Non
         raise InputError(msg)
     name = arguments.stack_name or workflow.name
     target = Target.of_stack(_aws.connect(arguments), name)
-    started = start(workflow, target, input=arguments.input, text=arguments.text)
-    _aws.say(f"started {started}")
-    if arguments.detach:
-        sys.stdout.write(f"{started}\n")
-        _aws.say(how_to_go_on(target, started))
-        return None
-    return follow_here(target, started)
+    # Known before it starts: whatever the moment of a Ctrl-C, the run can be found again.
+    run = new_run_id()
+    try:
+        start(workflow, target, input=arguments.input, text=arguments.text, name=run)
+        _aws.say(f"started {run}")
+        if not arguments.detach:
+            return follow_here(target, run)
+    except Left:
+        raise
+    except KeyboardInterrupt:
+        raise Left(how_to_go_on(target, run)) from None
+    sys.stdout.write(f"{run}\n")
+    _aws.say(how_to_go_on(target, run))
+    return None
 
 
 def follow_here(target: Target, run: str) -> Run:

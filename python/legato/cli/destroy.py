@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Delete; return the exit status."""
     from legato.deploy import Stack, destroy
-    from legato.deploy._destroy import buckets_of
+    from legato.deploy._destroy import buckets_of, running
 
     aws = _aws.connect(arguments)
     name = _aws.stack_name(arguments, arguments.workflow)
@@ -35,6 +35,9 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     buckets = buckets_of(stack)
     what = f"stack {name} in {aws.region}, account {aws.account}"
+    under_way = running(stack)
+    if under_way:
+        what += f", of which {under_way} runs are under way"
     if arguments.delete_data and buckets:
         what += f", and all data in {', '.join(buckets)}"
     if not arguments.yes and not _agreed(what):

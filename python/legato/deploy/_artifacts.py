@@ -108,18 +108,18 @@ def open_artifacts(aws: Aws, url: str | None = None) -> Artifacts:
             raise InputError(msg)
         return Artifacts(aws, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
     bucket = f"legato-artifacts-{aws.account}-{aws.region}"
-    if not _has_bucket(aws, bucket):
+    # Its owner is checked: names of buckets are the whole world's, and anybody can have this one.
+    if not _has_bucket(aws, bucket, ExpectedBucketOwner=aws.account):
         _make(aws, bucket)
     return Artifacts(aws, bucket)
 
 
-def _has_bucket(aws: Aws, bucket: str) -> bool:
+def _has_bucket(aws: Aws, bucket: str, **owner: str) -> bool:
     from botocore.exceptions import ClientError
 
     with explained("s3:ListBucket", f"arn:{partition(aws.region)}:s3:::{bucket}"):
         try:
-            # Its owner is checked: names of buckets are the whole world's.
-            aws.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.account)
+            aws.client("s3").head_bucket(Bucket=bucket, **owner)
         except ClientError as error:
             if code_of(error) not in _MISSING:
                 raise

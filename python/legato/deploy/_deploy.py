@@ -24,13 +24,18 @@ from legato.deploy._package import (
 )
 from legato.deploy._platform import misfits, runtime_for
 from legato.deploy._stack import ChangeSet, Stack
-from legato.errors import InputError
+from legato.errors import InputError, OutputTooLargeError
 from legato.pipeline import check_revision
 from legato.workflow import Workflow, synth
 
 TEMPLATE: Final = "template.yaml"
 TAG: Final = "legato:workflow"
 RELEASE_CHARS: Final = 16
+
+LEAST_TMP_MIB: Final = 512
+MOST_TMP_MIB: Final = 10_240
+SPARE_TMP_MIB: Final = 128
+"""Of /tmp: what Lambda gives at least and at most, and what is left beside a model."""
 
 Say = Callable[[str], None]
 
@@ -115,6 +120,8 @@ class _Deployment:
             "ModelRevision": files.digest,
             **self._dataset(),
         }
+        if mirrored:
+            parameters["TemporaryStorage"] = str(_room(Path(self.workflow.model)))
         found = stack.describe()
         if mirrored and found is not None and stack.outputs().get("StoreUrl"):
             parameters["ModelId"] = self._mirror(files, stack.outputs()["StoreUrl"])
@@ -216,6 +223,22 @@ class _Deployment:
         self.say(f"{verb} stack {stack.name} in {self.aws.region}:")
         for change in changes.changes:
             self.say(f"  {change}")
+
+
+def _room(model: Path) -> int:
+    """Return the MiB of /tmp that a function needs which copies its model there.
+
+    Raises:
+        OutputTooLargeError: Lambda has no such room.
+    """
+    needed = max(LEAST_TMP_MIB, -(-model_bytes(model) // MIB) + SPARE_TMP_MIB)
+    if needed > MOST_TMP_MIB:
+        msg = (
+            f"the model needs {needed:,} MiB of a function's disk, Lambda has {MOST_TMP_MIB:,}; "
+            "run Inference elsewhere: compute='batch' or 'ecs'"
+        )
+        raise OutputTooLargeError(msg)
+    return needed
 
 
 def _release(parameters: Mapping[str, str]) -> str:

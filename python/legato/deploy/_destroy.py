@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from legato._aws import Aws, code_of, explained
 from legato.deploy._artifacts import partition
 from legato.deploy._stack import Stack
+from legato.errors import AccessDeniedError, LegatoError
 
 Say = Callable[[str], None]
 
 _BUCKET: Final = "AWS::S3::Bucket"
+_MACHINE: Final = "AWS::StepFunctions::StateMachine"
 _AT_ONCE: Final = 1000
 """Objects that one request deletes."""
 
@@ -37,6 +40,20 @@ def buckets_of(stack: Stack) -> list[str]:
         for resource in stack.resources()
         if resource["ResourceType"] == _BUCKET and resource.get("PhysicalResourceId")
     )
+
+
+def running(stack: Stack) -> int:
+    """Count the runs of a stack that are under way; 100 at most are looked at."""
+    machines = [r for r in stack.resources() if r["ResourceType"] == _MACHINE]
+    count = 0
+    for arn in (machine.get("PhysicalResourceId") for machine in machines):
+        # Executions of an EXPRESS machine, which starts the others, cannot be listed.
+        with suppress(LegatoError), explained("states:ListExecutions", str(arn)):
+            found = stack.aws.client("stepfunctions").list_executions(
+                stateMachineArn=arn, statusFilter="RUNNING", maxResults=100
+            )
+            count += len(found["executions"])
+    return count
 
 
 def destroy(stack: Stack, *, delete_data: bool = False, say: Say | None = None) -> Left:
@@ -102,8 +119,6 @@ def _delete_bucket(aws: Aws, bucket: str) -> int:
 
 
 def _delete(s3: Any, aws: Aws, bucket: str, keys: list[dict[str, str]]) -> None:
-    from legato.errors import AccessDeniedError
-
     with explained("s3:DeleteObjectVersion", f"{_arn(aws, bucket)}/*"):
         done = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
     for failed in done.get("Errors", ()):

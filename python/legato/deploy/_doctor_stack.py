@@ -62,11 +62,11 @@ def _functions(aws: Aws, names: list[str], store_url: str) -> Iterator[Check]:
 def _role(aws: Aws, stage: str, arn: str, store_url: str) -> Iterator[Check]:
     """Ask IAM whether a role may do what its stage declares."""
     refused, asked = [], 0
-    for action, resource in _wanted(stage, store_url, aws.region):
+    for actions, resource in _wanted(stage, store_url, aws.region):
         try:
             with explained("iam:SimulatePrincipalPolicy", arn):
                 answer = aws.client("iam").simulate_principal_policy(
-                    PolicySourceArn=arn, ActionNames=[action], ResourceArns=[resource]
+                    PolicySourceArn=arn, ActionNames=[*actions], ResourceArns=[resource]
                 )
         except AccessDeniedError:
             fix = "allow iam:SimulatePrincipalPolicy to look at roles, too"
@@ -74,8 +74,8 @@ def _role(aws: Aws, stage: str, arn: str, store_url: str) -> Iterator[Check]:
             return
         asked += 1
         results: list[dict[str, Any]] = answer["EvaluationResults"]
-        if any(result["EvalDecision"] != "allowed" for result in results):
-            refused.append((action, resource))
+        if all(result["EvalDecision"] != "allowed" for result in results):
+            refused.append((actions[0], resource))
     role = arn.rpartition("/")[2]
     for action, resource in refused:
         fix = f"deploy again, or add to it: {statement(action, resource)}"
@@ -84,29 +84,29 @@ def _role(aws: Aws, stage: str, arn: str, store_url: str) -> Iterator[Check]:
         yield Check("role", "ok", f"{stage}: {role} may do what its stage declares ({asked})")
 
 
-def _wanted(stage: str, store_url: str, region: str) -> Iterator[tuple[str, str]]:
-    """Iterate over actions and objects that a stage cannot do without."""
+# A reference pins the version of its object, where the bucket has versions.
+_READ: Final = ("s3:GetObjectVersion", "s3:GetObject")
+_WRITE: Final = ("s3:PutObject",)
+
+
+def _wanted(stage: str, store_url: str, region: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Iterate over what a stage cannot do without: actions of which one will do, and an object."""
     from legato.local import STEPS
 
     step = STEPS[stage]
     bucket = store_url.removeprefix("s3://").partition("/")[0]
 
-    def arn(area: str) -> str:
-        key = bucket_key(store_url, f"{area}/doctor")
-        return f"arn:{partition(region)}:s3:::{bucket}/{key}"
+    def arn(key: str) -> str:
+        where = f"arn:{partition(region)}:s3:::{bucket}"
+        return f"{where}/{bucket_key(store_url, key)}"
 
-    for area in step.reads:
-        # A model that lies in the zip is not read from the store, and records have their own keys.
-        if area not in {"models", "runs"}:
-            yield "s3:GetObject", arn(area)
-    for area in step.writes:
-        if area != "runs":
-            yield "s3:GetObject", arn(area)
-            yield "s3:PutObject", arn(area)
-    yield (
-        "s3:PutObject",
-        arn(f"runs/doctor/failures/{step.name}-00000.json").removesuffix("/doctor"),
-    )
+    # A model that lies in the zip is not read from the store, and records have keys of their own.
+    own = [area for area in step.writes if area != "runs"]
+    for area in (*(area for area in step.reads if area not in {"models", "runs"}), *own):
+        yield _READ, arn(f"{area}/doctor")
+    for area in own:
+        yield _WRITE, arn(f"{area}/doctor")
+    yield _WRITE, arn(f"runs/doctor/failures/{step.name}-00000.json")
 
 
 def _machine(aws: Aws, arn: str) -> Iterator[Check]:

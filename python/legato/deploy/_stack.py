@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from legato._aws import Aws, explained, translated
-from legato.deploy._artifacts import Artifacts
+from legato.deploy._artifacts import Artifacts, partition
 from legato.deploy._events import failures, line
 from legato.errors import InputError, LegatoError, WorkflowError
 
@@ -74,7 +74,8 @@ class Stack:
     @property
     def arn(self) -> str:
         """The ARN, as far as it is known before the stack is."""
-        return f"arn:aws:cloudformation:{self.aws.region}:*:stack/{self.name}/*"
+        where = f"arn:{partition(self.aws.region)}:cloudformation:{self.aws.region}"
+        return f"{where}:*:stack/{self.name}/*"
 
     def describe(self) -> dict[str, Any] | None:
         """Return what CloudFormation says of the stack; None where there is none."""
@@ -220,14 +221,14 @@ class Stack:
         found = self.describe()
         if found is None:
             return
-        seen = {event["EventId"] for event in self._events(found["StackId"])}
+        seen = self._newest(found["StackId"])
         options = {"RetainResources": list(retain)} if retain else {}
         with explained("cloudformation:DeleteStack", self.arn):
             self._client.delete_stack(StackName=self.name, **options)
         self._wait(found["StackId"], seen, say, done=("DELETE_COMPLETE",), verb="deletion")
 
     def _wait(
-        self, stack_id: str, seen: set[str], say: Say | None, *, done: Sequence[str], verb: str
+        self, stack_id: str, seen: str | None, say: Say | None, *, done: Sequence[str], verb: str
     ) -> None:
         """Follow the stack to the end of what it does.
 
@@ -237,8 +238,8 @@ class Stack:
         told: list[dict[str, Any]] = []
         while True:
             status = self._status(stack_id)
-            fresh = [e for e in self._events(stack_id) if e["EventId"] not in seen]
-            seen |= {event["EventId"] for event in fresh}
+            fresh = self._since(stack_id, seen)
+            seen = fresh[0]["EventId"] if fresh else seen
             told = fresh + told
             for event in reversed(fresh) if say is not None else ():
                 if say is not None and not event["ResourceStatus"].endswith("_IN_PROGRESS"):
@@ -266,14 +267,29 @@ class Stack:
                 raise
         return str(found[0]["StackStatus"]) if found else "DELETE_COMPLETE"
 
-    def _events(self, stack_id: str) -> list[dict[str, Any]]:
+    def _since(self, stack_id: str, seen: str | None) -> list[dict[str, Any]]:
+        """Return the events after the one that was seen last, the newest first."""
+        fresh: list[dict[str, Any]] = []
+        for event in self._events(stack_id):
+            if event["EventId"] == seen:
+                break
+            fresh.append(event)
+        return fresh
+
+    def _newest(self, stack_id: str) -> str | None:
+        return next((str(event["EventId"]) for event in self._events(stack_id)), None)
+
+    def _events(self, stack_id: str) -> Iterator[dict[str, Any]]:
+        """Iterate over the events of a stack, the newest first, page by page."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
         try:
-            return list(self._client.describe_stack_events(StackName=stack_id)["StackEvents"])
+            for page in pages:
+                yield from page["StackEvents"]
         except (ClientError, BotoCoreError) as error:
             if "does not exist" in str(error):
-                return []
+                return
             action = "cloudformation:DescribeStackEvents"
             raise translated(error, action, self.arn) from None
 
@@ -309,7 +325,7 @@ class ChangeSet:
         if found is None:
             msg = f"stack {stack.name} is gone; deploy again"
             raise WorkflowError(msg)
-        seen = {event["EventId"] for event in stack._events(found["StackId"])}  # noqa: SLF001
+        seen = stack._newest(found["StackId"])  # noqa: SLF001 - the two are one thing
         with explained("cloudformation:ExecuteChangeSet", stack.arn):
             stack._client.execute_change_set(  # noqa: SLF001 - the two are one thing
                 StackName=stack.name, ChangeSetName=self.name

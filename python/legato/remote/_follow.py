@@ -42,12 +42,14 @@ class Followed:
         seconds: Wall time, as AWS says.
         failures: What its tasks said.
         map_runs: ARNs of its Map Runs.
+        since: When it was last redriven; empty where it was not.
     """
 
     execution: Execution
     seconds: float
     failures: Failures
     map_runs: list[str]
+    since: str = ""
 
 
 class Follower:
@@ -159,7 +161,8 @@ class Follower:
             stopped=stamp(stopped),
             history=(),
         )
-        return Followed(execution, max(seconds, 1e-3), self._failures, self._map_runs)
+        since = stamp(found.get("redriveDate"))
+        return Followed(execution, max(seconds, 1e-3), self._failures, self._map_runs, since)
 
 
 def follow(
@@ -183,5 +186,6 @@ def follow(
     """
     ended = Follower(target, run, listener, between_s=between_s).follow()
     if ended.execution.status != "SUCCEEDED":
-        raise Reasons(target, ended.execution, ended.map_runs).error(ended.failures)
+        reasons = Reasons(target, ended.execution, ended.map_runs, ended.since)
+        raise reasons.error(ended.failures)
     return run_of(target.store, ended.execution, ended.seconds)

@@ -23,6 +23,7 @@ def start(
     *,
     input: str | os.PathLike[str] | None = None,  # noqa: A002 - as on the command line
     text: str | None = None,
+    name: str | None = None,
 ) -> str:
     """Store what a run reads, and start it; return the run's id.
 
@@ -32,6 +33,7 @@ def start(
         input: File to read instead of the workflow's dataset, or ``s3://bucket/key``, which is
             read where it lies.
         text: One prompt instead of a dataset. It is stored, and travels as a reference.
+        name: The run's id, as of :func:`legato.local.new_run_id`; a new one by default.
 
     Raises:
         InputError: There is nothing to read, or it cannot be read.
@@ -40,7 +42,7 @@ def start(
     if text is not None and input is not None:
         msg = "give a text or an input, not both"
         raise InputError(msg)
-    run = new_run_id()
+    run = name or new_run_id()
     about, given = _given(workflow, target, input, text)
     event = {
         "run": {

@@ -112,7 +112,7 @@ def status(target: Target, run: str) -> Status:
     for event in events:
         failures(event)
     execution = _execution(name, found)
-    reasons = Reasons(target, execution)
+    reasons = Reasons(target, execution, since=stamp(found.get("redriveDate")))
     ended = found["status"] not in {"RUNNING", "PENDING_REDRIVE"}
     failed = ended and found["status"] != "SUCCEEDED"
     seconds = _seconds(found)

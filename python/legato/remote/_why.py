@@ -16,6 +16,9 @@ from legato.conductor import Execution, HistoryEvent
 from legato.errors import AccessDeniedError, LegatoError, WorkflowError
 from legato.remote._target import Target
 
+_MS: Final = len("2026-01-01T00:00:00.000")
+"""Times are compared to the millisecond: zones are written in two ways."""
+
 MOST_READ: Final = 100
 """Failure records that are read to find the first."""
 
@@ -59,11 +62,13 @@ class Reasons:
         target: The deployed workflow.
         execution: How the run ended.
         map_runs: ARNs of its Map Runs, as far as they are known.
+        since: RFC 3339; what was recorded before, such as before a redrive, is not the reason.
     """
 
     target: Target
     execution: Execution
     map_runs: Sequence[str] = ()
+    since: str = ""
 
     def error(self, failures: Failures) -> LegatoError:
         """Return the error of the run, of the class that its state raised."""
@@ -84,9 +89,9 @@ class Reasons:
     def first(self) -> Failure | None:
         """Return the failure that most likely began it all."""
         for look in (self.records, self.written, self.children):
-            found = []
+            found: list[Failure] = []
             with suppress(LegatoError):
-                found = list(look())
+                found = [f for f in look() if not f.when or f.when[:_MS] >= self.since[:_MS]]
             if found:
                 return min(found, key=lambda f: (f.retryable, f.when, f.shard or 0))
         return None
