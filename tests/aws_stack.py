@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,13 @@ from tests.servers.proxy import FaultProxy
 NAME = "fleet"
 FLEET = 3
 """Shards at the same time: a function has so many processes at most, on two processors."""
+
+# As on AWS, each function has a /tmp of its own.
+BOOTSTRAP = """#!/bin/sh
+export TMPDIR="$TMPDIR/$AWS_LAMBDA_FUNCTION_NAME"
+mkdir -p "$TMPDIR"
+exec {python} -m awslambdaric "$_HANDLER"
+"""
 
 WORKFLOW = """
 from pathlib import Path
@@ -52,6 +60,56 @@ class Done:
     status: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One action on one resource that a statement of a stage's policy allows."""
+
+    stage: str
+    sid: str
+    action: str
+    place: str
+    """The key below the store's prefix, with wildcards, or what a list is limited to; or the resource as it is."""
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.sid}-{self.action}-{self.place}"
+
+    def left_of(self, statement: dict[str, Any]) -> list[dict[str, Any]]:
+        """The statement less this grant."""
+        if statement["Sid"] != self.sid:
+            return [statement]
+        others = [action for action in statement["Action"] if action != self.action]
+        parts = [{**statement, "Sid": f"{self.sid}Others", "Action": others}] if others else []
+        rest = {**statement, "Action": [self.action]}
+        if prefixes := _prefixes(statement):
+            kept = [prefix for prefix in prefixes if place(prefix) != self.place]
+            rest["Condition"] = {"StringLike": {"s3:prefix": kept}}
+        else:
+            kept = [each for each in statement["Resource"] if place(each) != self.place]
+            rest["Resource"] = kept
+        return [*parts, *([rest] if kept else [])]
+
+
+def grants(stage: str, policy: Mapping[str, Any]) -> list[Grant]:
+    """What a policy of a stage allows, one by one."""
+    return [
+        Grant(stage, statement["Sid"], action, place(resource))
+        for statement in policy["Statement"]
+        if statement["Effect"] == "Allow"
+        for action in statement["Action"]
+        for resource in _prefixes(statement) or statement["Resource"]
+    ]
+
+
+def _prefixes(statement: Mapping[str, Any]) -> list[str]:
+    found: list[str] = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])
+    return found
+
+
+def place(resource: str) -> str:
+    """The key of a resource below the store's prefix, in a policy of `legato synth` or of a deployed role."""
+    return re.sub(r"^(arn:.*:s3:::[^/]+/)?(\$\{StorePrefix\}|legato)/", "", resource)
 
 
 @dataclass
@@ -157,6 +215,15 @@ class Stack:
             found += [event for page in pages for event in page["events"]]
         return found
 
+    def failed_in(self, name: str) -> str:
+        """The state that an execution failed in: the last that it entered."""
+        entered = [
+            event["stateEnteredEventDetails"]["name"]
+            for event in self.events(name)
+            if event["type"].endswith("StateEntered")
+        ]
+        return str(entered[-1])
+
     def failures(self, name: str) -> list[str]:
         """The errors of all attempts of tasks of an execution, also of those that were tried again."""
         return [
@@ -177,18 +244,20 @@ class Stack:
         return str(arn).rpartition("/")[2]
 
     @contextmanager
-    def without(self, stage: str, sid: str) -> Iterator[dict[str, Any]]:
-        """Take a statement away from a stage's role, for a while."""
-        iam, role = self.client("iam"), self.role(stage)
-        (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        (taken,) = [s for s in document["Statement"] if s["Sid"] == sid]
-        left = [s for s in document["Statement"] if s["Sid"] != sid]
-        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=ministack.policy(*left))
+    def without(self, *grants: Grant) -> Iterator[None]:
+        """Take grants away from the role of their stage, and nothing else, for a while."""
+        iam, role = self.client("iam"), self.role(grants[0].stage)
+        named = {"RoleName": role, "PolicyName": "grants"}
+        document = iam.get_role_policy(**named)["PolicyDocument"]
+        left = document["Statement"]
+        for grant in grants:
+            before, left = left, [part for s in left for part in grant.left_of(s)]
+            assert left != before, f"{role} has no {grant}"
+        iam.put_role_policy(**named, PolicyDocument=ministack.policy(*left))
         try:
-            yield taken
+            yield
         finally:
-            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+            iam.put_role_policy(**named, PolicyDocument=json.dumps(document))
 
     @contextmanager
     def throttled(self, stage: str, executions: int) -> Iterator[None]:
@@ -215,13 +284,18 @@ class Stack:
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in pids if _runs(pid, handler, ours)]
 
-    def kill(self, stage: str) -> int:
+    def forget_model(self, stage: str) -> None:
+        """Let the next call of a stage be the first on a machine that never had the model."""
+        self.kill(stage, grown_s=0)
+        shutil.rmtree(self.server.server.log.parent / "tmp" / self.function(stage), True)
+
+    def kill(self, stage: str, *, grown_s: float = 1) -> int:
         """Kill the processes of a stage's function, as kill -9 does; say how many there were.
 
         Those that have only just started are left: a death before the first event has a name in this emulator,
         Runtime.Unknown, that AWS has not.
         """
-        grown = [pid for pid in self.workers(stage) if _age_s(pid) > 1]
+        grown = [pid for pid in self.workers(stage) if _age_s(pid) > grown_s]
         for pid in grown:
             os.kill(pid, signal.SIGKILL)
         return len(grown)
@@ -259,12 +333,14 @@ def start(
     folder: Path, environ: Mapping[str, str] | None = None, *, port: int | None = None
 ) -> AwsServer:
     """Start an engine whose functions are processes like this one, and whose retries come soon."""
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
     return ministack.start(
         folder,
         {
             # A function's process computes with one thread, as the run that it is compared with.
             "LEGATO_NUM_THREADS": "1",
             "SFN_WAIT_SCALE": "0.05",
+            "TMPDIR": str(folder / "tmp"),
             # The folder of a function's code is read-only on AWS: compiled files lie elsewhere.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(folder / "pycache"),
@@ -274,33 +350,29 @@ def start(
     )
 
 
-def deploy(server: AwsServer, proxy: FaultProxy, definition: Path) -> Stack:
+def deploy(
+    server: AwsServer, proxy: FaultProxy, definition: Path, *options: str, name: str = NAME
+) -> Stack:
     """Deploy a definition with `legato deploy`.
 
     The emulator takes every resource of the template, and the template as it is: none is made by API here.
     """
     bootstrap = definition.with_name("bootstrap")
-    bootstrap.write_text(f'#!/bin/sh\nexec {sys.executable} -m awslambdaric "$_HANDLER"\n')
+    bootstrap.write_text(BOOTSTRAP.format(python=sys.executable))
     bootstrap.chmod(0o755)
-    stack = Stack(server, proxy, definition)
+    stack = Stack(server, proxy, definition, name)
     done = stack.legato(
         "deploy",
         "--bootstrap",
         str(bootstrap),
         "--parameter",
         f"S3EndpointUrl={proxy.endpoint}",
+        *options,
     )
     assert done.status == 0, done.err
     described = stack.client("cloudformation").describe_stacks(StackName=stack.name)["Stacks"][0]
     stack.outputs = {o["OutputKey"]: o["OutputValue"] for o in described["Outputs"]}
     return stack
-
-
-def stop(server: AwsServer) -> None:
-    """End the engine, and remove the code that it has unpacked for its functions."""
-    server.server.stop()
-    port = server.endpoint.rpartition(":")[2]
-    shutil.rmtree(f"/tmp/ministack-provided-code-{port}", ignore_errors=True)
 
 
 def shut_down(server: AwsServer, *, timeout_s: float = 30) -> None:
@@ -309,7 +381,7 @@ def shut_down(server: AwsServer, *, timeout_s: float = 30) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and _is_alive(server.server.pid):
         time.sleep(0.05)
-    stop(server)
+    server.server.stop()
 
 
 def _runs(pid: int, handler: str, group: int) -> bool:

@@ -85,7 +85,7 @@ def deployed(
             patch.undo()
             yield stack
     finally:
-        aws_stack.stop(server)
+        server.server.stop()
 
 
 @pytest.fixture

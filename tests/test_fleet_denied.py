@@ -1,0 +1,116 @@
+"""Least privilege, proved: each grant that is taken away makes exactly its stage fail, and the report names it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from legato import Workflow
+from legato.workflow import STAGES, synth
+from tests import aws_stack
+from tests.aws_stack import Done, Grant, Stack
+
+MODEL = Path(__file__).parent / "data" / "tiny-bert"
+
+# What this emulator does not check, by statement or by action, and why. Whatever is not named here is tested.
+UNCHECKED = {
+    "UseKey": "only with KmsKeyArn, and the emulator's S3 asks no key",
+    "WriteLogs": "the emulator writes the functions' logs itself",
+    "Trace": "the emulator has no X-Ray",
+    "JoinVpc": "only in a VPC, which the emulator has not",
+    "ReadModel": "only with a mirrored model: see test_fleet_mirror",
+    "ListModel": "the emulator answers 404 for what is missing, also to who may not list",
+    "s3:AbortMultipartUpload": "no output of the tiny model is large enough to go in parts",
+    "s3:ListBucket": "the emulator answers 404 for what is missing, also to who may not list",
+}
+# But for this one, which lists.
+LISTED = "runs/*/shards/*"
+
+
+def is_checked(grant: Grant) -> bool:
+    return grant.place == LISTED or not UNCHECKED.keys() & {grant.sid, grant.action}
+
+
+def all_grants() -> list[Grant]:
+    workflow = Workflow(name="any", task="feature-extraction", model=MODEL, trigger="incoming/")
+    files = synth(workflow)
+    found = []
+    for stage in STAGES:
+        policy = json.loads(files[f"policies/{stage.lower()}.json"])
+        found += aws_stack.grants(stage, policy)
+    return found
+
+
+CHECKED = [grant for grant in all_grants() if is_checked(grant)]
+RECORDS = [grant for grant in CHECKED if "/failures/" in grant.place]
+
+
+def test_what_is_not_checked_is_there() -> None:
+    for name in UNCHECKED:
+        assert any(name in {grant.sid, grant.action} for grant in all_grants()), name
+    assert {grant.stage for grant in CHECKED} == {grant.stage for grant in RECORDS} == set(STAGES)
+
+
+@pytest.mark.parametrize("grant", [grant for grant in CHECKED if grant not in RECORDS], ids=str)
+def test_a_stage_without_a_grant(fleet: Stack, grant: Grant) -> None:
+    source = ("--text", f"a prompt for {grant}")
+    if grant.action == "s3:DeleteObject":
+        damage_what_it_makes(fleet, grant, source)
+    if grant.place == "inputs/*":
+        source = ("--input", adopted(fleet))
+    with fleet.without(grant):
+        done = fleet.run(*source)
+    assert done.status == 1, "it is not needed"
+    assert "AccessDeniedError" in done.err
+    assert grant.action in done.err
+    assert resource_of(fleet, grant) in done.err
+    assert fleet.role(grant.stage) in done.err
+    name = aws_stack.run_id(done)
+    assert fleet.failures(name) == ["AccessDeniedError"]
+    assert fleet.failed_in(name).removeprefix("Prompt") == grant.stage
+
+
+def resource_of(stack: Stack, grant: Grant) -> str:
+    bucket = f"arn:aws:s3:::{stack.outputs['BucketName']}"
+    return bucket if grant.action == "s3:ListBucket" else f"{bucket}/legato/{grant.place}"
+
+
+def adopted(stack: Stack) -> str:
+    """An object in the store, which no client of the workflow has put there."""
+    bucket = stack.outputs["BucketName"]
+    key = f"legato/inputs/{time.time_ns()}.jsonl"
+    stack.client("s3").put_object(Bucket=bucket, Key=key, Body=b'{"id": "1", "text": "any"}\n')
+    return f"s3://{bucket}/{key}"
+
+
+def damage_what_it_makes(stack: Stack, grant: Grant, source: tuple[str, str]) -> None:
+    """Run once, and write something else over what the stage has made."""
+    area = grant.place.partition("/")[0]
+    before = set(stack.store.list(f"{area}/"))
+    assert stack.run(*source).status == 0
+    made = [key for key in stack.store.list(f"{area}/") if key not in before]
+    place = stack.store.url.removeprefix("s3://").partition("/")
+    for key in made:
+        if f"{key}.ref" in made:
+            stack.client("s3").put_object(Bucket=place[0], Key=f"{place[2]}/{key}", Body=b"x")
+
+
+@pytest.mark.parametrize("grant", RECORDS, ids=str)
+def test_a_stage_that_may_not_say_why_it_failed(fleet: Stack, grant: Grant) -> None:
+    """Its record is missing then, and the error is the same."""
+    (write,) = [
+        other
+        for other in CHECKED
+        if other.stage == grant.stage
+        and (other.sid, other.action) == ("WriteObjects", "s3:PutObject")
+    ]
+    for taken in ([], [grant]):
+        with fleet.without(write, *taken):
+            done = fleet.run("--text", f"a prompt for {grant}")
+        assert "AccessDeniedError" in done.err
+        assert resource_of(fleet, write) in done.err
+        records = fleet.store.list(f"runs/{aws_stack.run_id(done)}/failures/")
+        assert len(records) == 1 - len(taken)
