@@ -11,7 +11,7 @@ import pytest
 from legato import Workflow
 from legato.workflow import STAGES, synth
 from tests import aws_stack
-from tests.aws_stack import Done, Grant, Stack
+from tests.aws_stack import Grant, Stack
 
 MODEL = Path(__file__).parent / "data" / "tiny-bert"
 
