@@ -17,11 +17,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from legato import Ref, Store
 from legato.cli import main
+from tests.aws_grants import Grant
 from tests.servers import ministack
 from tests.servers.ministack import AwsServer
 from tests.servers.proxy import FaultProxy
@@ -60,56 +62,6 @@ class Done:
     status: int
     out: str
     err: str
-
-
-@dataclass(frozen=True)
-class Grant:
-    """One action on one resource that a statement of a stage's policy allows."""
-
-    stage: str
-    sid: str
-    action: str
-    place: str
-    """The key below the store's prefix, with wildcards, or what a list is limited to; or the resource as it is."""
-
-    def __str__(self) -> str:
-        return f"{self.stage}-{self.sid}-{self.action}-{self.place}"
-
-    def left_of(self, statement: dict[str, Any]) -> list[dict[str, Any]]:
-        """The statement less this grant."""
-        if statement["Sid"] != self.sid:
-            return [statement]
-        others = [action for action in statement["Action"] if action != self.action]
-        parts = [{**statement, "Sid": f"{self.sid}Others", "Action": others}] if others else []
-        rest = {**statement, "Action": [self.action]}
-        if prefixes := _prefixes(statement):
-            kept = [prefix for prefix in prefixes if place(prefix) != self.place]
-            rest["Condition"] = {"StringLike": {"s3:prefix": kept}}
-        else:
-            kept = [each for each in statement["Resource"] if place(each) != self.place]
-            rest["Resource"] = kept
-        return [*parts, *([rest] if kept else [])]
-
-
-def grants(stage: str, policy: Mapping[str, Any]) -> list[Grant]:
-    """What a policy of a stage allows, one by one."""
-    return [
-        Grant(stage, statement["Sid"], action, place(resource))
-        for statement in policy["Statement"]
-        if statement["Effect"] == "Allow"
-        for action in statement["Action"]
-        for resource in _prefixes(statement) or statement["Resource"]
-    ]
-
-
-def _prefixes(statement: Mapping[str, Any]) -> list[str]:
-    found: list[str] = statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])
-    return found
-
-
-def place(resource: str) -> str:
-    """The key of a resource below the store's prefix, in a policy of `legato synth` or of a deployed role."""
-    return re.sub(r"^(arn:.*:s3:::[^/]+/)?(\$\{StorePrefix\}|legato)/", "", resource)
 
 
 @dataclass
@@ -299,6 +251,17 @@ class Stack:
         for pid in grown:
             os.kill(pid, signal.SIGKILL)
         return len(grown)
+
+
+def assert_names(stack: Stack, grant: Grant, done: Done) -> None:
+    """The error of a run says which role lacks which action on which resource."""
+    assert "AccessDeniedError" in done.err
+    assert grant.action in done.err
+    assert stack.role(grant.stage) in done.err
+    bucket = f"arn:aws:s3:::{stack.outputs['BucketName']}"
+    pattern = bucket if grant.action == "s3:ListBucket" else f"{bucket}/legato/{grant.place}"
+    named = [arn.strip(",;:") for arn in re.findall(r"arn:aws:s3:::[^\s\"\]]+", done.err)]
+    assert any(fnmatchcase(arn, pattern) for arn in named), (pattern, done.err)
 
 
 def run_id(done: Done) -> str:

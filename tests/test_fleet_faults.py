@@ -79,20 +79,19 @@ def alongside(work: Any) -> Iterator[Any]:
 
 
 def test_killed_workers(fleet: Stack, texts: Path) -> None:
-    killed: list[str] = []
+    killed: list[int] = []
 
     def kill(stop: threading.Event) -> None:
-        # Apart by more than a task takes: a crash is tried twice more, and no task shall meet all three.
-        while not stop.wait(0.4) and len(killed) < 6:
-            for stage in STAGES:
-                if fleet.kill(stage):
-                    killed.append(stage)
-                    break
+        # Young processes are left alone, so that no task meets all three of its attempts' deaths.
+        while not stop.wait(0.3):
+            killed.append(
+                sum(fleet.kill(stage) for stage in ("Preprocessing", "Inference", "Validation"))
+            )
 
     with alongside(kill):
         done = fleet.run("--input", str(texts))
     assert_complete(fleet, done, texts)
-    assert len(killed) > 2
+    assert sum(killed) > aws_stack.FLEET
     assert set(fleet.failures(aws_stack.run_id(done))) == {"Runtime.ExitError"}
 
 
@@ -109,10 +108,16 @@ def test_throttled_functions(fleet: Stack, texts: Path) -> None:
 
 
 def test_few_executions_at_a_time(fleet: Stack, texts: Path) -> None:
+    before = finished(fleet.store)
     with fleet.throttled("Inference", aws_stack.FLEET - 1):
         done = fleet.run("--input", str(texts))
-    assert_complete(fleet, done, texts)
+    # Tried again twice under the emulator's name; on AWS eight times, under that of throttling.
     assert set(fleet.failures(aws_stack.run_id(done))) <= {"Lambda.Unknown"}
+    if done.status == 0:
+        assert_complete(fleet, done, texts)
+    else:
+        assert "TooManyRequestsException" in done.err
+        assert_rerun_finishes(fleet, finished(fleet.store) - before, texts)
 
 
 def test_storage_that_answers_badly_and_slowly(fleet: Stack, texts: Path) -> None:
