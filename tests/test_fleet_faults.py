@@ -83,7 +83,7 @@ def test_killed_workers(fleet: Stack, texts: Path) -> None:
 
     def kill(stop: threading.Event) -> None:
         # Young processes are left alone, so that no task meets all three of its attempts' deaths.
-        while not stop.wait(0.3):
+        while not stop.wait(0.3) and len(killed) < 10:
             killed.append(
                 sum(fleet.kill(stage) for stage in ("Preprocessing", "Inference", "Validation"))
             )
