@@ -7,7 +7,7 @@ by the rules of IAM. The two meet only here: grants are made elsewhere, from oth
 
 from legato.workflow._lint._accessors import ACCESSORS
 from legato.workflow._lint._compare import Gap
-from legato.workflow._lint._lint import lint
+from legato.workflow._lint._lint import lint, views
 from legato.workflow._lint._wildcards import WILDCARDS
 
-__all__ = ["ACCESSORS", "WILDCARDS", "Gap", "lint"]
+__all__ = ["ACCESSORS", "WILDCARDS", "Gap", "lint", "views"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from legato.step import Step
 from legato.workflow._lint._compare import MISSING, Gap, compare
 from legato.workflow._lint._evaluate import evaluate
-from legato.workflow._lint._iam import atoms
+from legato.workflow._lint._iam import Atom, atoms
+from legato.workflow._lint._needs import Need
 from legato.workflow._lint._source import Sources
 from legato.workflow._lint._stack import Stack
 from legato.workflow._lint._trust import trust_gaps
@@ -50,10 +52,34 @@ def lint(
         WorkflowError: There is something of which the linter cannot tell what it needs.
     """
     found: dict[Gap, None] = dict.fromkeys(_document_gaps(document, template))
+    for view in views(template, steps):
+        found.update(dict.fromkeys(compare(view.needs, view.own, view.shared)))
+        found.update(dict.fromkeys(trust_gaps(view.stack)))
+    return list(found)
+
+
+@dataclass(frozen=True)
+class View:
+    """A stack as one choice of parameters makes it.
+
+    Attributes:
+        stack: Its resources.
+        needs: What its roles need, and must be refused.
+        own: What the roles' policies say.
+        shared: What the bucket's policy says.
+    """
+
+    stack: Stack
+    needs: list[Need]
+    own: list[Atom]
+    shared: list[Atom]
+
+
+def views(template: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[View]:
+    """Iterate over what a template makes: with nothing chosen, each choice alone, and all."""
     for parameters in _choices(template):
         resources = evaluate(template, parameters)
         stack = Stack(resources, steps, _SOURCES, parameters.get("ImageRepositoryArn", ""))
-        needs = [need.within(_ALWAYS) for need in stack.needs()]
         own = [
             atom
             for name, role in stack.of("AWS::IAM::Role").items()
@@ -65,13 +91,27 @@ def lint(
             for name, policy in stack.of("AWS::S3::BucketPolicy").items()
             for atom in atoms(name, policy["PolicyDocument"])
         ]
-        found.update(dict.fromkeys(compare(needs, own, shared)))
-        found.update(dict.fromkeys(trust_gaps(stack)))
-    return list(found)
+        yield View(stack, _joined(stack.needs()), own, shared)
+
+
+def _joined(needs: Iterable[Need]) -> list[Need]:
+    """Return needs of the same thing as one, which says who they all are."""
+    same: dict[Any, list[Need]] = {}
+    for need in needs:
+        said = tuple(sorted(need.context.items()))
+        same.setdefault((need.role, need.action, need.resource, said, need.refused), []).append(
+            need
+        )
+    found = []
+    for first, *rest in same.values():
+        others = sorted({need.who for need in rest} - {first.who})
+        more = f" and {len(others)} more" if others else ""
+        joined = replace(first, who=f"{first.who}{more}")
+        found.append(joined.within(_ALWAYS))
+    return found
 
 
 def _choices(template: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Iterate over nothing chosen, each choice alone, and all of them."""
     known = {name: value for name, value in CHOICES.items() if name in template["Parameters"]}
     yield {}
     yield from ({name: value} for name, value in known.items())

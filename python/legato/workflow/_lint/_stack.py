@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from legato._scope import plain
 from legato.errors import WorkflowError
 from legato.step import Step
 from legato.workflow._lint._machine import machine_needs, tasks
@@ -135,7 +136,8 @@ class Stack:
                 f"LEGATO_STORE of {step.name} is {variables['LEGATO_STORE']}, no s3://bucket/prefix"
             )
             raise WorkflowError(msg)
-        allowed = [url for url in variables.get("LEGATO_ALLOWED_STORES", "").split(",") if url]
+        urls = variables.get("LEGATO_ALLOWED_STORES", "").split(",")
+        allowed = [plain(url) for url in urls if url]
         dataset = variables["LEGATO_DATASET_ID"]
         outside = [dataset] if any(dataset.startswith(f"{url}/") for url in allowed) else []
         return Place(

@@ -89,9 +89,7 @@ class _Stage:
 
     def _of(self, use: Use, key: str | None) -> Iterator[Need]:
         if key is not None and key.startswith("*"):
-            msg = (
-                f"{use.where} makes a key of which the area cannot be told; write it as f'area/..'"
-            )
+            msg = f"{use.where} makes a key whose area cannot be told; write it as f'area/...'"
             raise WorkflowError(msg)
         if use.kind == _accessors.READ:
             yield from self._read(use)
@@ -130,7 +128,7 @@ class _Stage:
             yield from self._each(("s3:PutObject",), [f"{own}.chunks"], use, _WRITE)
             yield from self._each(("s3:AbortMultipartUpload",), [own], use)
             resource = f"{self._place.bucket}/{self._place.prefix}/{own}"
-            who = f"a write of {self._who(use)} that would replace an output"
+            who = f"{self._who(use)} replacing an output"
             yield Need(self._place.role, "s3:PutObject", resource, who, _WRITE, refused=True)
 
     def _areas(self, use: Use) -> list[str]:
