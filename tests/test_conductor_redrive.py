@@ -263,6 +263,36 @@ def test_a_map_keeps_what_succeeded(lab: Lab, kind: str, a_calls: int) -> None:
     assert Counter(event for name, event in lab.calls if name == "B") == {0: 1, 1: 1, 2: 2, 3: 1}
 
 
+def test_an_execution_keeps_where_it_stopped_whatever_a_redrive_does(lab: Lab) -> None:
+    conductor = lab.conductor({"M": mapped("STANDARD", ResultWriter=WRITER)})
+    lab.broken = lambda name, event: name == "B" and event == 1
+    failed = conductor.run([0, 1], name="r")
+    lab.broken = lambda *_: False
+    for _ in range(2):
+        lab.calls.clear()
+        done = conductor.redrive(failed)
+        assert lab.calls == [("B", 1)]
+        assert exported(lab, done)["SUCCEEDED"] == [0, 1]
+
+
+def test_outputs_of_all_attempts_are_limited_together(lab: Lab) -> None:
+    items = {"M": mapped("EXPRESS", ItemSelector={"v.$": "$$.Map.Item.Value"})}
+    large = "x" * 90_000
+    items["M"]["ItemProcessor"]["States"]["B"] = {
+        "Type": "Pass",
+        "Parameters": {"large": large},
+        "End": True,
+    }
+    conductor = lab.conductor(items)
+    lab.broken = lambda _name, event: event["v"] == 2
+    failed = conductor.run([0, 1, 2], name="r")
+    assert failed.error == "States.ExceedToleratedFailureThreshold"
+    lab.broken = lambda *_: False
+    again = conductor.redrive(failed)
+    assert again.error == "States.DataLimitExceeded"
+    assert "the result of state M has 270," in str(again.cause)
+
+
 def test_a_map_run_is_redriven_and_not_started_twice(lab: Lab) -> None:
     conductor = lab.conductor({"M": mapped("STANDARD")})
     lab.broken = lambda name, _: name == "B"

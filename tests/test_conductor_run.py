@@ -27,6 +27,9 @@ from legato.conductor import (
     HistoryEvent,
     TaskContext,
 )
+from legato.conductor._failure import Stopped
+from legato.conductor._fleet import Fleet
+from legato.conductor._region import Region
 from legato.errors import InputError, WorkflowError
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:function:embed:live"
@@ -418,6 +421,15 @@ def test_a_job_that_ends_the_fleet_while_it_starts_is_what_the_run_tells(
         with pytest.raises(KeyboardInterrupt):
             run(interrupt, list(range(8)), states=states, max_concurrency=8)
         assert run(fail, list(range(8)), states=states, max_concurrency=8).error == error
+
+
+def test_a_fleet_does_not_start_in_a_region_that_is_stopped() -> None:
+    region = Region()
+    region.stop()
+    jobs: list[int] = []
+    with pytest.raises(Stopped):
+        Fleet(region, iter([1, 2]), jobs.append).run(2, "fleet", lambda: None)
+    assert jobs == []
 
 
 def test_a_function_that_hangs_does_not_keep_the_process() -> None:

@@ -56,7 +56,6 @@ class Results:
         self._files = {"FAILED": Export(), "PENDING": Export(), "SUCCEEDED": map_run.succeeded}
         self._lock = threading.Lock()
         self._failure: StateFailure | None = None
-        self._closed = False
 
     def add(self, child: Child, outcome: Outcome) -> None:
         """Add a child that has ended."""
@@ -68,9 +67,8 @@ class Results:
         self._append("PENDING", {**_payload("Input", encode(data)), "Status": "PENDING"})
 
     def close(self) -> None:
-        """Write what is left, and the manifest last; what comes later is left out."""
+        """Write what is left, and the manifest last."""
         with self._lock:
-            self._closed = True
             for kind in _KINDS:
                 self._flush(kind)
             manifest = {
@@ -94,9 +92,6 @@ class Results:
     def _append(self, kind: str, entry: dict[str, Any]) -> None:
         data = encode(entry)
         with self._lock:
-            # A child that did not stop in time is none of the results.
-            if self._closed:
-                return
             file = self._files[kind]
             if file.size + len(data) > FILE_BYTES:
                 self._flush(kind)
