@@ -5,6 +5,7 @@
 // A type stands beside the table that it describes.
 #![allow(clippy::items_after_statements)]
 
+mod adopt;
 mod commits;
 mod engine;
 mod heads;
