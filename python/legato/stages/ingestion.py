@@ -16,10 +16,12 @@ from legato._events import JSON, JSONL
 from legato._native import Ref, inflate
 from legato._scope import Folder, bucket_key
 from legato.errors import InputError
+from legato.settings import Settings
 from legato.stages import _models
+from legato.stages._at_once import mapped
 from legato.stages._events import run_id, source_of
 from legato.stages._readers import COMPRESSED, Rejected, kind_of, read_records
-from legato.stages._shards import BATCH_BYTES, Limits, cut
+from legato.stages._shards import BATCH_BYTES, Limits, Shard, cut
 from legato.step import Task, step
 
 MAX_SHARDS = 80_000
@@ -86,7 +88,8 @@ def _finished(task: Task, folder: Folder) -> tuple[Ref, dict[str, Any]] | None:
         return None
     lines = task.get(manifest).splitlines()
     names = (task.scope.store.key_of(Ref.from_dict(json.loads(line)["ref"])) for line in lines)
-    if any(task.scope.find(name) is None for name in names):
+    found = mapped(lambda name: task.scope.find(name), names)  # noqa: PLW0108 - named as granted
+    if any(ref is None for ref in found):
         return None
     return manifest, json.loads(task.get(summary))
 
@@ -104,23 +107,21 @@ def _split(
         max_record_bytes=settings.max_record_bytes,
     )
     rejected: list[Rejected] = []
-    lines: list[str] = []
-    total = 0
     limits = Limits(settings.shard_tokens, settings.shard_records)
-    for shard in cut(records, rejected, count, limits, batch_bytes=BATCH_BYTES // count.rows):
+    shards = cut(records, rejected, count, limits, batch_bytes=BATCH_BYTES // count.rows)
+
+    def store(numbered: tuple[int, Shard]) -> tuple[str, int]:
+        index, shard = numbered
+        if index == MAX_SHARDS:
+            raise InputError(_too_many(settings))
         data = "".join(_line({"id": r.id, "text": r.text}) for r in shard.records).encode()
-        name = f"shard-{len(lines):05d}.jsonl"
-        if len(lines) == MAX_SHARDS:
-            msg = (
-                f"the input makes more than {MAX_SHARDS:,} shards of {settings.shard_tokens:,} "
-                f"tokens or {settings.shard_records:,} records; raise the one that is too small"
-            )
-            raise InputError(msg)
         size = len(shard.records)
-        ref = folder.commit(name, data, media_type=JSONL, records=size)
-        total += size
-        about = {"index": len(lines), "records": size, "tokens": shard.tokens}
-        lines.append(_line({**about, "ref": ref.to_dict()}))
+        ref = folder.commit(f"shard-{index:05d}.jsonl", data, media_type=JSONL, records=size)
+        about = {"index": index, "records": size, "tokens": shard.tokens}
+        return _line({**about, "ref": ref.to_dict()}), size
+
+    stored = list(mapped(store, enumerate(shards)))
+    total = sum(size for _, size in stored)
     _refuse_nothing(source, total, rejected)
     reasons = Counter(r.reason for r in rejected)
     summary = {"in": total + len(rejected), "out": total, "rejected": dict(sorted(reasons.items()))}
@@ -128,8 +129,15 @@ def _split(
     folder.commit(REJECTED, refused, media_type=JSONL, records=len(rejected))
     folder.commit(SUMMARY, _line(summary).encode(), media_type=JSON)
     # Last: a run that finds the manifest finds everything that it names.
-    data = "".join(lines).encode()
-    return folder.commit(MANIFEST, data, media_type=JSONL, records=len(lines)), summary
+    data = "".join(line for line, _ in stored).encode()
+    return folder.commit(MANIFEST, data, media_type=JSONL, records=len(stored)), summary
+
+
+def _too_many(settings: Settings) -> str:
+    return (
+        f"the input makes more than {MAX_SHARDS:,} shards of {settings.shard_tokens:,} tokens or "
+        f"{settings.shard_records:,} records; raise the one that is too small"
+    )
 
 
 def _is_compressed(source: Ref) -> bool:
