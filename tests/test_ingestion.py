@@ -55,7 +55,7 @@ def plainly(weights: list[tuple[int, int]], limits: Limits) -> list[list[int]]:
 
 
 def record(index: int, size: int) -> Record:
-    return Record(position=index, id=str(index), text=b"x" * size)
+    return Record(position=index, id=str(index), text="x" * size)
 
 
 @given(

@@ -75,7 +75,9 @@ class Chain:
 
     def shards(self, ingested: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what the Map's reader and selector make of the manifest."""
-        lines = self.store.get(ingested["run"]["manifest_key"]).splitlines()
+        manifest = legato.Ref.from_dict(ingested["run"]["manifest"])
+        assert ingested["run"]["manifest_key"].endswith(self.store.key_of(manifest))
+        lines = self.store.get(manifest).splitlines()
         return [{"run": ingested["run"], "shard": json.loads(line)} for line in lines]
 
     def run(self, **options: Any) -> dict[str, Any]:

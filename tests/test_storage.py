@@ -1,0 +1,98 @@
+"""Storage: the shards' records, listed and read at the same time."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import legato
+from legato.errors import CorruptObjectError
+from legato.settings import Settings
+from legato.stages import storage
+from tests.test_stages import SHARD_STAGES
+
+
+def fleet(store: legato.Store, shards: int, *, without: set[int] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
+    """Make what a run of so many shards has written; return Storage's event."""
+    part = store.put(b"part", "validation/x/part.parquet", records=2).to_dict()
+    ref = store.put(b"shard", "ingestion/x/shard.jsonl", records=2).to_dict()
+    lines = [json.dumps({"index": i, "records": 2, "ref": ref}) + "\n" for i in range(shards)]
+    manifest = store.put("".join(lines).encode(), "ingestion/x/manifest.jsonl", records=shards)
+    counts = {stage.lower(): {"in": 2, "out": 2} for stage in SHARD_STAGES}
+    store.put_many(
+        {
+            f"runs/r/shards/{i:05d}.json": {
+                "index": i,
+                "ref": part,
+                "records": 2,
+                "counts": counts,
+            }
+            for i in range(shards)
+            if i not in without
+        }
+    )
+    return {"run": {"id": "r", "manifest": manifest.to_dict()}}
+
+
+def commit(store: legato.Store, event: dict[str, Any]) -> dict[str, Any]:
+    return storage.handler.bind(Settings(store=store.url), store)(event)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1024])
+def test_parts_and_missing_shards_are_in_order(
+    at_once: int, store: legato.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "READ_AT_ONCE", at_once)
+    without = {0, 5, *range(20, 50)}
+    done = commit(store, fleet(store, 60, without=without))
+    assert done["status"] == "incomplete"
+    assert done["missing"] == sorted(without)[:20]
+    manifest = store.load(legato.Ref.from_dict(done["result"]))
+    assert manifest["missing"] == sorted(without)
+    there = [i for i in range(60) if i not in without]
+    assert [part["index"] for part in manifest["parts"]] == there
+    assert manifest["records"] == 2 * len(there)
+    assert done["counts"]["inference"] == {"tasks": len(there), "in": 56, "out": 56}
+
+
+def test_records_of_other_runs_and_strangers_are_left_alone(store: legato.Store) -> None:
+    event = fleet(store, 3, without={1})
+    store.put(b"not read", "runs/r/shards/00001.json.bak")
+    store.put(b"not read", "runs/r2/shards/00001.json")
+    store.put(b"not read", "runs/r/shards/00009.json")
+    done = commit(store, event)
+    assert done["missing"] == [1]
+    store.put(b"{", "runs/r/shards/00001.json")
+    with pytest.raises(CorruptObjectError, match=r"00001\.json is no JSON"):
+        commit(store, event)
+
+
+def test_a_run_without_any_shard(store: legato.Store) -> None:
+    done = commit(store, fleet(store, 3, without={0, 1, 2}))
+    assert (done["status"], done["missing"]) == ("incomplete", [0, 1, 2])
+
+
+@pytest.mark.usefixtures("s3")
+def test_many_records_take_less_than_one_by_one(s3_url: str, tiny_bert: Path) -> None:
+    store = legato.Store.open(s3_url)
+    event = fleet(store, 400)
+    task = legato.Task(
+        legato._scope.Scope.of(store, "storage", ["runs"], ["storage"]),
+        Settings(store=s3_url),
+        event["run"],
+    )
+    keys = [f"runs/r/shards/{i:05d}.json" for i in range(400)]
+    took: dict[str, list[float]] = {"plain": [], "fast": []}
+    for _ in range(3):
+        started = time.perf_counter()
+        plain = [task.scope.get_json(key) for key in keys]
+        took["plain"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        fast = storage._records(task, range(400))
+        took["fast"].append(time.perf_counter() - started)
+        assert fast == plain
+    assert min(took["fast"]) < min(took["plain"])
