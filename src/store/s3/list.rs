@@ -35,7 +35,9 @@ impl S3Store {
                     let objects = page.contents.unwrap_or_default();
                     found.extend(objects.iter().filter_map(|object| self.listed(object, prefix)));
                 }
-                Err(e) => return Err(self.bucket_failed(&clients, "s3:ListBucket", e).await),
+                Err(e) => {
+                    return Err(self.bucket_failed(&clients, "s3:ListBucket", prefix, e).await);
+                }
             }
         }
         // Not every server lists by bytes.
@@ -112,7 +114,9 @@ impl S3Store {
         );
         match listed.await {
             Ok(page) => Ok(page),
-            Err(e) => Err(self.bucket_failed(&clients, "s3:ListBucketMultipartUploads", e).await),
+            Err(e) => {
+                Err(self.bucket_failed(&clients, "s3:ListBucketMultipartUploads", prefix, e).await)
+            }
         }
     }
 
@@ -121,13 +125,15 @@ impl S3Store {
         &self,
         clients: &Clients,
         action: &'static str,
+        prefix: &str,
         error: SdkError<E, HttpResponse>,
     ) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let resource = format!("arn:aws:s3:::{}", self.bucket);
-        let uri = self.url().to_owned();
+        // What a grant's condition is about: `s3:prefix`.
+        let uri = format!("{}/{prefix}", self.url());
         Failure::of(error).into_error(clients, action, uri, &resource).await
     }
 }
