@@ -143,12 +143,12 @@ def test_a_task_that_falls_silent_has_missed_its_heartbeat() -> None:
 
 def test_a_task_that_is_heard_of_may_take_longer_than_a_heartbeat() -> None:
     def job(_environment: object, context: JobContext) -> str:
-        for _ in range(5):
-            time.sleep(0.4)
+        for _ in range(25):
+            time.sleep(0.1)
             context.heartbeat()
         return "done"
 
-    execution = run({**ecs(), "HeartbeatSeconds": 1, "TimeoutSeconds": 60}, job)
+    execution = run({**ecs(), "HeartbeatSeconds": 2, "TimeoutSeconds": 60}, job)
     assert execution.output == "done", execution.error
 
 
@@ -159,7 +159,7 @@ def test_heartbeats_do_not_prolong_the_timeout() -> None:
         while not leave.wait(0.1):
             context.heartbeat()
 
-    execution = run({**ecs(), "HeartbeatSeconds": 1, "TimeoutSeconds": 2}, job)
+    execution = run({**ecs(), "HeartbeatSeconds": 2, "TimeoutSeconds": 3}, job)
     leave.set()
     assert execution.error == "States.Timeout"
 

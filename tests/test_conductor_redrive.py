@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import threading
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import legato
-from legato.conductor import Conductor, Execution
+from legato.conductor import Conductor, Execution, _conductor
 from legato.errors import InputError, ObjectNotFoundError
 from legato.local import bind
 from legato.settings import Settings
@@ -111,6 +112,11 @@ def test_it_goes_on_at_the_state_that_failed_with_its_input(lab: Lab) -> None:
     assert [name for name, _ in lab.calls] == ["A", "B", "B", "C"]
     assert all(event == {"x": 1, "made": 7} for _, event in lab.calls)
     assert done.started == failed.started
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    found = doctest.testmod(_conductor, extraglobs={"ARN": f"{ARN}load"})
+    assert (found.failed, found.attempted > 5) == (0, True)
 
 
 def test_the_history_goes_on(lab: Lab) -> None:

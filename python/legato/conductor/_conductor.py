@@ -150,10 +150,18 @@ class Conductor:
             InputError: The execution succeeded, ran another definition, or its history is full.
 
         Example:
-            >>> execution = conductor.run({}, name="nightly")
-            >>> while execution.status != "SUCCEEDED":
-            ...     repair(execution.cause)
-            ...     execution = conductor.redrive(execution)
+            >>> broken = True
+            >>> def load(event, context):
+            ...     if broken:
+            ...         raise OSError
+            ...     return event
+            >>> states = {"Load": {"Type": "Task", "Resource": ARN, "End": True}}
+            >>> definition = {"StartAt": "Load", "States": states}
+            >>> conductor = Conductor(definition, functions={ARN: load}, buckets={})
+            >>> failed = conductor.run({"day": 3}, name="nightly")
+            >>> broken = False  # what was wrong is repaired
+            >>> failed.status, conductor.redrive(failed).output
+            ('FAILED', {'day': 3})
         """
         resumption = execution.resumption
         if resumption is None:
