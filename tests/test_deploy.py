@@ -16,6 +16,7 @@ from legato._aws import Aws
 from legato.cli import main
 from legato.deploy import Options, Stack, deploy, destroy
 from legato.deploy._artifacts import open_artifacts
+from legato.deploy._changes import prepare
 from legato.deploy._events import failures, line
 from legato.deploy._package import Entry, Package
 from legato.deploy._platform import Needs
@@ -58,7 +59,7 @@ def stack(aws: Aws) -> Stack:
 def apply(stack: Stack, text: str, **parameters: str) -> list[str]:
     """Create or update; return the lines of progress."""
     said: list[str] = []
-    changes = stack.prepare(stack.body(text, open_artifacts(stack.aws)), parameters)
+    changes = prepare(stack, stack.body(text, open_artifacts(stack.aws)), parameters)
     if changes.changes:
         changes.execute(said.append)
     return said
@@ -71,11 +72,11 @@ class TestStack:
         assert stack.outputs()["Color"] == "blue"
         # A parameter that is not given keeps its value.
         topic = {"Type": "AWS::SNS::Topic"}
-        changes = stack.prepare(stack.body(template(second=topic)), {})
+        changes = prepare(stack, stack.body(template(second=topic)), {})
         assert [str(change) for change in changes.changes] == ["+ Second (AWS::SNS::Topic)"]
         changes.execute()
         assert stack.outputs()["Color"] == "blue"
-        again = stack.prepare(stack.body(template(second=topic)), {})
+        again = prepare(stack, stack.body(template(second=topic)), {})
         assert again.changes == ()
         pending = stack.aws.client("cloudformation").list_change_sets(StackName=stack.name)
         assert not [s for s in pending["Summaries"] if s["Status"] == "FAILED"]
@@ -101,19 +102,19 @@ class TestStack:
             },
         }
         said: list[str] = []
-        changes = stack.prepare(stack.body(template(second=broken)), {})
+        changes = prepare(stack, stack.body(template(second=broken)), {})
         with pytest.raises(WorkflowError, match=r"creation of stack .* Second \(AWS::Lambda") as e:
             changes.execute(said.append)
         assert "give another --stack-name" in str(e.value)
         assert "create failed" in " ".join(said)
         assert (stack.describe() or {})["StackStatus"] == "ROLLBACK_COMPLETE"
         with pytest.raises(WorkflowError, match=r"can only delete.*legato destroy"):
-            stack.prepare(stack.body(template()), {})
+            prepare(stack, stack.body(template()), {})
         destroy(stack, delete_data=True)
         assert stack.describe() is None
 
     def test_a_change_set_that_is_not_applied_leaves_nothing(self, stack: Stack) -> None:
-        changes = stack.prepare(stack.body(template()), {})
+        changes = prepare(stack, stack.body(template()), {})
         assert len(changes.changes) == 1
         changes.delete()
         assert stack.describe() is None

@@ -24,6 +24,7 @@ from legato import Store, Workflow
 from legato._aws import Aws
 from legato.cli import main
 from legato.deploy import Check, Stack, destroy, examine
+from legato.deploy._changes import prepare
 from legato.deploy._doctor_aws import look_at_store
 from legato.errors import LegatoError
 from tests import aws_stack
@@ -246,7 +247,7 @@ class TestStack:
         stack = Stack(aws, f"broken-{uuid.uuid4().hex[:8]}", between_s=0.05)
         text = json.dumps({"Resources": {"Broken": broken}})
         with pytest.raises(LegatoError):
-            stack.prepare(stack.body(text), {}).execute()
+            prepare(stack, stack.body(text), {}).execute()
         found = by_name(examine(stack_name=stack.name, endpoint_url=aws.endpoint_url))
         assert found["stack"].level == "fail"
         assert "ROLLBACK_COMPLETE" in found["stack"].found

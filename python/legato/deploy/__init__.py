@@ -1,5 +1,6 @@
 """Workflows on AWS: package them, deploy their stacks, check what they stand on, remove them."""
 
+from legato._aws import Aws
 from legato.deploy._check import Check
 from legato.deploy._deploy import Options, deploy
 from legato.deploy._destroy import Left, destroy
@@ -8,6 +9,7 @@ from legato.deploy._package import Package, build
 from legato.deploy._stack import Stack
 
 __all__ = [
+    "Aws",
     "Check",
     "Left",
     "Options",

@@ -13,6 +13,7 @@ from typing import Final
 from legato._aws import Aws
 from legato._native import ModelFiles
 from legato.deploy._artifacts import Artifacts, open_artifacts
+from legato.deploy._changes import ChangeSet, prepare
 from legato.deploy._package import (
     MAX_UNZIPPED_BYTES,
     MIB,
@@ -23,7 +24,7 @@ from legato.deploy._package import (
     model_bytes,
 )
 from legato.deploy._platform import misfits, runtime_for
-from legato.deploy._stack import ChangeSet, Stack
+from legato.deploy._stack import Stack
 from legato.errors import InputError, OutputTooLargeError
 from legato.pipeline import check_revision
 from legato.workflow import Workflow, synth
@@ -205,7 +206,7 @@ class _Deployment:
             # A version of a function is published when this changes: with any other parameter.
             had = {name: v for name, v in stack.parameters().items() if name in declared}
             given.setdefault("Release", _release({**declared, **had, **given}))
-        changes = stack.prepare(body, given, tags={TAG: self.workflow.name})
+        changes = prepare(stack, body, given, tags={TAG: self.workflow.name})
         self._show(changes)
         if self.options.dry_run:
             changes.delete()
