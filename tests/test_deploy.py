@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,21 @@ class TestEvents:
         assert "give another --stack-name" in second
         assert line(events[2]).startswith("create complete")
         assert "already exists" in line(events[1])
+
+
+def test_the_page_tells_of_options_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `legato (\w+)[^|]*\|[^|]*\|$", page, re.MULTILINE)
+    assert rows == ["deploy", "run", "status", "redrive", "destroy", "doctor"]
+    for row in re.findall(r"^\| `legato .*$", page, re.MULTILINE):
+        verb = row.split()[2].strip("`")
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        offered = capsys.readouterr().out
+        for option in re.findall(r"--[a-z-]+", row):
+            assert option in offered, (verb, option)
+        for shared in ("--region", "--profile", "--endpoint-url", "--stack-name"):
+            assert shared in offered
 
 
 def test_a_user_who_may_not_deploy(fleet: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:

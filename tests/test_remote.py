@@ -20,7 +20,8 @@ from botocore.stub import Stubber
 import legato
 import legato.remote
 from legato import errors
-from legato._aws import Aws, translated
+from legato._aws import Aws
+from legato._aws_errors import translated
 from legato._failures import EXCEED_TOLERATED_FAILURE_THRESHOLD, Failures
 from legato.cli._load import load_workflow
 from legato.conductor import Execution, HistoryEvent

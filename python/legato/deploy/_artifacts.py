@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from legato._aws import Aws, code_of, explained
+from legato._aws import Aws
+from legato._aws_errors import code_of, explained
 from legato.deploy._package import Package
 from legato.errors import InputError
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato._aws import explained
+from legato._aws_errors import explained
 from legato.deploy._stack import Stack
 from legato.deploy._watch import STUCK, Say, Watch
 from legato.errors import LegatoError, WorkflowError
@@ -28,7 +28,7 @@ class Change:
         action: ``Add``, ``Modify`` or ``Remove``.
         name: The resource's logical id.
         kind: Its type.
-        replaced: Whether it is made anew: what it held is lost.
+        replaced: Whether it is made anew, or may be.
     """
 
     action: str
@@ -164,5 +164,5 @@ def _change(found: Mapping[str, Any]) -> Change:
         str(about.get("Action", "Modify")),
         str(about.get("LogicalResourceId", "")),
         str(about.get("ResourceType", "")),
-        about.get("Replacement") == "True",
+        about.get("Replacement") in {"True", "Conditional"},
     )

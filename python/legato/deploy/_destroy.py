@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato._aws import Aws, code_of, explained
+from legato._aws import Aws
+from legato._aws_errors import code_of, explained
 from legato.deploy._artifacts import partition
 from legato.deploy._stack import Stack
 from legato.errors import AccessDeniedError, LegatoError

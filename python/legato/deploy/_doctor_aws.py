@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from legato._aws import Aws, code_of, explained, translated
+from legato._aws import Aws
+from legato._aws_errors import code_of, explained, translated
 from legato._native import Store
 from legato._scope import bucket_key
 from legato.deploy._artifacts import partition

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from legato._aws import Aws, explained, statement
+from legato._aws import Aws
+from legato._aws_errors import explained, statement
 from legato._scope import bucket_key
 from legato.deploy._artifacts import partition
 from legato.deploy._check import Check

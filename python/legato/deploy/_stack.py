@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato._aws import Aws, explained
+from legato._aws import Aws
+from legato._aws_errors import explained
 from legato.deploy._artifacts import Artifacts, partition
 from legato.deploy._watch import Say, Watch
 from legato.errors import InputError

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from legato._aws import explained, translated
+from legato._aws_errors import explained, translated
 from legato.deploy._events import failures, line
 from legato.errors import WorkflowError
 

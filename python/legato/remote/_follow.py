@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato._aws import explained
+from legato._aws_errors import explained
 from legato._failures import Failures, Listener
 from legato._native import Ref
 from legato.conductor import Execution, HistoryEvent

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from legato._aws import Aws, explained
+from legato._aws import Aws
+from legato._aws_errors import explained
 from legato.conductor import HistoryEvent
 
 PAGE = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from legato._aws import MISSING_OPERATION, code_of, explained
+from legato._aws_errors import MISSING_OPERATION, code_of, explained
 from legato.errors import InputError, WorkflowError
 from legato.remote._target import Target
 

@@ -6,7 +6,8 @@ import json
 import os
 from typing import Any
 
-from legato._aws import Aws, explained
+from legato._aws import Aws
+from legato._aws_errors import explained
 from legato._failures import Listener
 from legato._inputs import is_object, store_source
 from legato.errors import InputError

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from legato._aws import explained
+from legato._aws_errors import explained
 from legato._failures import Failures
 from legato._native import Ref
 from legato.conductor import Execution, HistoryEvent

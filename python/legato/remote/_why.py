@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from legato import errors
-from legato._aws import explained, statement
+from legato._aws_errors import explained, statement
 from legato._failures import EXCEED_TOLERATED_FAILURE_THRESHOLD, Failures
 from legato.conductor import Execution, HistoryEvent
 from legato.errors import AccessDeniedError, LegatoError, WorkflowError
