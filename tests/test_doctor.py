@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.stub import Stubber
 
 import legato
 from legato import Store, Workflow
@@ -26,6 +27,7 @@ from legato.cli import main
 from legato.deploy import Check, Stack, destroy, examine
 from legato.deploy._changes import prepare
 from legato.deploy._doctor_aws import look_at_store
+from legato.deploy._doctor_stack import _simulated
 from legato.errors import LegatoError
 from tests import aws_stack
 from tests.servers import ministack
@@ -96,7 +98,7 @@ def test_all_is_well(fleet: aws_stack.Stack) -> None:
         f"ok    store         {fleet.outputs['StoreUrl']}: read, written, conditional writes are",
     ):
         assert said in done.out
-    assert done.out.count("may do what its stage declares") == 5
+    assert done.out.count("may do what its stage does") == 5
     assert not [key for key in fleet.store.list("runs/") if "doctor" in key]
 
 
@@ -231,9 +233,37 @@ class TestStack:
             done = fleet.legato("doctor")
         assert done.status == 1
         (line,) = [line for line in done.out.splitlines() if line.startswith("fail")]
-        assert f"{fleet.role(stage)} of {stage} may not s3:PutObject on arn:aws:s3:::" in line
-        assert f"/legato/{stage.lower()}/doctor" in line
-        assert '{"Effect": "Allow", "Action": "s3:PutObject"' in line
+        assert f"{fleet.role(stage)} of {stage} lacks WriteObjects: s3:AbortMulti" in line
+        added = json.loads(line.partition("add to it: ")[2])
+        bucket = fleet.outputs["StoreUrl"].removeprefix("s3://")
+        assert added["Resource"] == [f"arn:aws:s3:::{bucket}/{stage.lower()}/*"]
+
+    def test_conditions_are_asked_of_aws(self, aws: Aws) -> None:
+        made = {
+            "Action": ["s3:ListBucket"],
+            "Resource": ["arn:aws:s3:::b"],
+            "Condition": {"StringLike": {"s3:prefix": ["p/storage/*"]}},
+        }
+        assert _simulated(aws, "arn:aws:iam::1:role/r", made) == []
+        real = Aws(aws.region, None, aws.session)
+        result = {"EvalActionName": "s3:ListBucket", "EvalDecision": "allowed"}
+        with Stubber(real.client("iam")) as iam:
+            entry = {
+                "ContextKeyName": "s3:prefix",
+                "ContextKeyType": "string",
+                "ContextKeyValues": ["p/storage/doctor"],
+            }
+            iam.add_response(
+                "simulate_principal_policy",
+                {"EvaluationResults": [result]},
+                {
+                    "PolicySourceArn": "arn:aws:iam::1:role/r",
+                    "ActionNames": ["s3:ListBucket"],
+                    "ResourceArns": ["arn:aws:s3:::b"],
+                    "ContextEntries": [entry],
+                },
+            )
+            assert _simulated(real, "arn:aws:iam::1:role/r", made) == [result]
 
     def test_a_stack_that_failed(self, fleet: aws_stack.Stack, aws: Aws) -> None:
         broken = {

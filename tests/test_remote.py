@@ -25,6 +25,7 @@ from legato._aws_errors import translated
 from legato._failures import EXCEED_TOLERATED_FAILURE_THRESHOLD, Failures
 from legato.cli._load import load_workflow
 from legato.conductor import Execution, HistoryEvent
+from legato.deploy._granted import Place
 from legato.errors import AccessDeniedError, InputError, LegatoError, WorkflowError
 from legato.remote import Target
 from legato.remote._history import History
@@ -204,11 +205,16 @@ class TestFailure:
         said = str(e.value)
         bucket = target.store.url.removeprefix("s3://")
         assert f"run {run} failed in Inference: s3:PutObject {target.store.url}/inference/" in said
-        assert said.endswith(
-            f"add to the policy of role {fleet.role('Inference')}: "
-            f'{{"Effect": "Allow", "Action": "s3:PutObject", '
-            f'"Resource": "arn:aws:s3:::{bucket}/inference/*"}}'
+        role = fleet.role("Inference")
+        said, _, added = said.partition(
+            f"statement WriteObjects is missing in the policy of role {role}: "
         )
+        assert json.loads(added.removeprefix("deploy again, or add it: ")) == {
+            "Sid": "WriteObjects",
+            "Effect": "Allow",
+            "Action": ["s3:AbortMultipartUpload", "s3:PutObject"],
+            "Resource": [f"arn:aws:s3:::{bucket}/inference/*"],
+        }
         shown = command("status", run, *where(fleet))
         assert shown.returncode == 1
         assert re.search(r"Shards +failed", shown.stdout)
@@ -274,19 +280,48 @@ class TestFailure:
             (
                 (
                     "User: arn:aws:sts::1:assumed-role/machine/x is not authorized to perform: "
-                    'lambda:InvokeFunction on resource: "arn:aws:lambda:r:1:function:f:live" because'
+                    'lambda:InvokeFunction on resource: "arn:aws:lambda:r:1:function:s-inference:live" because'
                 ),
                 (
-                    'policy of role machine: {"Effect": "Allow", "Action": "lambda:InvokeFunction", '
-                    '"Resource": "arn:aws:lambda:r:1:function:f:live"}'
+                    'InvokeStages is missing in the policy of role machine: deploy again, or add it: {"Sid": '
+                    '"InvokeStages", "Effect": "Allow", "Action": ["lambda:InvokeFunction"], "Resource": '
                 ),
             ),
             (
                 (
-                    "s3:GetObject s3://b/p/ingestion/x was refused (to arn:aws:sts::1:assumed-role/r/f, "
-                    "resource arn:aws:s3:::b/p/ingestion/x: AccessDenied: no); grant the permission"
+                    "run x failed in PromptPreprocessing: s3:GetObject s3://b/p/ingestion/x was refused "
+                    "(to arn:aws:sts::1:assumed-role/r/f, resource arn:aws:s3:::b/p/ingestion/x: AccessDenied: "
+                    "no); grant the permission"
                 ),
-                '"Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/p/ingestion/*"}',
+                (
+                    'ReadReferences is missing in the policy of role r: deploy again, or add it: {"Sid": '
+                    '"ReadReferences", "Effect": "Allow", "Action": ["s3:GetObjectVersion"], "Resource": '
+                    '["arn:aws:s3:::b/p/ingestion/*"]}'
+                ),
+            ),
+            (
+                (
+                    "run x failed in Validation: s3:PutObject s3://b/p/runs/x/shards/00001.json was refused (to "
+                    "arn:aws:sts::1:assumed-role/r/f, resource arn:aws:s3:::b/p/runs/x/shards/00001.json: no)"
+                ),
+                '["arn:aws:s3:::b/p/runs/*/failures/validation-*.json", "arn:aws:s3:::b/p/runs/*/shards/*.json"]',
+            ),
+            (
+                (
+                    "run x failed in Storage: s3:ListBucket s3://b/p/storage/ was refused (to "
+                    "arn:aws:sts::1:assumed-role/r/f, resource arn:aws:s3:::b: no)"
+                ),
+                '"Condition": {"StringLike": {"s3:prefix": ["p/storage/*", "p/runs/*/shards/"]}}',
+            ),
+            (
+                (
+                    "run x failed in Ingestion: s3:GetObject s3://other/x.jsonl was refused (to "
+                    "arn:aws:sts::1:assumed-role/r/f, resource arn:aws:s3:::other/x.jsonl: no)"
+                ),
+                (
+                    'add to the policy of role r: {"Effect": "Allow", "Action": "s3:GetObject", '
+                    '"Resource": "arn:aws:s3:::other/x.jsonl"}'
+                ),
             ),
             (
                 (
@@ -298,14 +333,14 @@ class TestFailure:
         ],
     )
     def test_advice(self, said: str, told: str) -> None:
-        error = with_advice(WorkflowError(said), "s3://b/p")
+        error = with_advice(WorkflowError(said), Place("s3://b/p", "r", "1", "s"))
         assert type(error) is AccessDeniedError
         assert str(error).startswith(said)
         assert told in str(error)
 
     def test_no_advice_where_there_is_none(self) -> None:
         error = InputError("x")
-        assert with_advice(error, "s3://b/p") is error
+        assert with_advice(error, Place("s3://b/p")) is error
 
 
 class TestRedrive:

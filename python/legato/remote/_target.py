@@ -8,6 +8,7 @@ from legato._aws import Aws
 from legato._home import open_store
 from legato._native import Store
 from legato.deploy import Stack
+from legato.deploy._granted import Place
 from legato.errors import InputError
 from legato.settings import Settings
 
@@ -50,9 +51,10 @@ class Target:
         return cls(aws, name, outputs[MACHINE], store)
 
     @property
-    def machine_name(self) -> str:
-        """The state machine's name."""
-        return self.machine.rpartition(":")[2]
+    def place(self) -> Place:
+        """What stands for the names in the grants of the stack."""
+        account = self.machine.split(":")[4]
+        return Place(self.store.url, self.aws.region, account, self.stack)
 
     def execution(self, run: str) -> str:
         """Return the ARN of a run's execution: a run's id is its execution's name."""

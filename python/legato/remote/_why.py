@@ -13,6 +13,7 @@ from legato import errors
 from legato._aws_errors import explained, statement
 from legato._failures import EXCEED_TOLERATED_FAILURE_THRESHOLD, Failures
 from legato.conductor import Execution, HistoryEvent
+from legato.deploy._granted import Place
 from legato.errors import AccessDeniedError, LegatoError, WorkflowError
 from legato.remote._target import Target
 
@@ -26,6 +27,7 @@ MOST_READ: Final = 100
 _DENIED: Final = re.compile(
     r"not authorized to perform: ([a-z0-9-]+:\w+)(?: on resource: \"?(arn:[^\s\"]+))?"
 )
+_STATE: Final = re.compile(r" failed in (?:Prompt)?([A-Z][a-z]+): ")
 _ROLE: Final = re.compile(r"assumed-role/([^/\s]+)/")
 _STORE: Final = re.compile(r"\b(s3:\w+) s3://.*? resource (arn:\S+?)(?:: |[;,)\s]|$)", re.DOTALL)
 
@@ -84,7 +86,7 @@ class Reasons:
                 for kind in ("TaskFailed", "MapIterationFailed"):
                     state = found.state.capitalize()
                     failures(_event(run, kind, state, told))
-        return with_advice(failures.error(self.execution), self.target.store.url)
+        return with_advice(failures.error(self.execution), self.target.place)
 
     def first(self) -> Failure | None:
         """Return the failure that most likely began it all."""
@@ -149,38 +151,32 @@ def _of_child(error: Any, cause: Any, given: Any) -> Failure:
     return Failure(str(error or "States.TaskFailed"), reason, shard=shard)
 
 
-def with_advice(error: LegatoError, store_url: str) -> LegatoError:
+def with_advice(error: LegatoError, place: Place) -> LegatoError:
     """Return an error that says of a denial which statement would allow it, and to which role.
 
     Args:
         error: What a run failed of.
-        store_url: The run's store: the statement is of a whole area of it, as grants are.
+        place: Where it ran: the statement is the one that its role should have, where there is one.
     """
     said = str(error)
     denied, ours = _DENIED.search(said), _STORE.search(said)
-    if ours is not None:
-        action, resource = ours.groups()
-    elif denied is not None:
-        action, resource = denied.group(1), denied.group(2) or ""
-    else:
+    if ours is None and denied is None:
         return error
+    # AWS knows the action best, as reads of a version are another one; our message the resource.
+    action = denied.group(1) if denied is not None else str(ours and ours.group(1))
+    resource = ours.group(2) if ours is not None else str((denied and denied.group(2)) or "")
     role = _ROLE.search(said)
     whom = f"role {role.group(1)}" if role else "its role"
     if "explicit deny" in said:
         # No statement that allows can help against one that denies.
         return AccessDeniedError(f"{said}; a statement denies {action} to {whom}: change that one")
-    allowed = statement(action, _area(resource, store_url))
-    return AccessDeniedError(f"{said}; add to the policy of {whom}: {allowed}")
-
-
-def _area(resource: str, store_url: str) -> str:
-    """Return an object's ARN as the grants of a stage have it: all of the area that it lies in."""
-    partition, colons, path = resource.partition(":s3:::")
-    place = store_url.removeprefix("s3://")
-    if not colons or not path.startswith(f"{place}/"):
-        return resource
-    area = path.removeprefix(f"{place}/").partition("/")[0]
-    return f"{partition}{colons}{place}/{area}/*"
+    state = _STATE.search(said)
+    made = place.covering(state.group(1).lower() if state else None, action, resource)
+    if made is None:
+        allowed = statement(action, resource)
+        return AccessDeniedError(f"{said}; add to the policy of {whom}: {allowed}")
+    advice = f"statement {made['Sid']} is missing in the policy of {whom}: deploy again, or add it"
+    return AccessDeniedError(f"{said}; {advice}: {json.dumps(made)}")
 
 
 def _event(run: str, kind: str, state: str, output: Any) -> HistoryEvent:
