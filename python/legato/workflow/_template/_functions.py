@@ -94,7 +94,7 @@ def functions(
         # Another description makes another version possible, and makes it: what a version is
         # published of must have changed, and a version is replaced where one of its own
         # properties does.
-        description = f"{stage} of {workflow.name}; {digest} {{code}} {{release}}"
+        description = f"legato {stage}; {digest} {{code}} {{release}}"
         said = {"Fn::Sub": description.format(code="${CodeKey}", release="${Release}")}
         found[function_id(stage)] = {
             "Type": "AWS::Lambda::Function",

@@ -10,6 +10,8 @@ from typing import Any, Final
 # Everything else is quoted: what YAML would read as a number, a date, yes or no never stands bare.
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_/.:-]*[A-Za-z0-9_/-]|[A-Za-z]")
 _WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
+# What YAML does not take as it is, and what it would take for the end of a line.
+_UNREADABLE: Final = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 # A block keeps lines as they are; anything that it could not keep is quoted.
 _BLOCK: Final = re.compile(r"(?:[!-~][ -~]*\n(?:[ -~]*[!-~]\n)*)*[ -~]*[!-~]\n")
 
@@ -18,7 +20,7 @@ def to_yaml(value: Mapping[str, Any]) -> str:
     """Return a mapping as YAML 1.2, which YAML 1.1 reads in the same way.
 
     Args:
-        value: Mappings with keys of text, lists, texts, numbers and booleans; in the order given.
+        value: Mappings with keys of text, lists, texts, whole numbers, booleans; in that order.
     """
     return "".join(f"{line}\n" for line in _mapping(value, 0))
 
@@ -62,7 +64,8 @@ def _scalar(value: Any) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _WORDS and ": " not in value:
             return value
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        return _UNREADABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if isinstance(value, Mapping):
         return "{}"
     if isinstance(value, (list, tuple)):
