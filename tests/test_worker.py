@@ -306,6 +306,15 @@ def test_batch_leaves_the_output_for_the_next_state(batch: Worker, store: Store)
     assert got["answer"] == 43
 
 
+def test_an_output_that_cannot_be_left(batch: Worker, store: Store) -> None:
+    Path(store.url.removeprefix("file://"), "runs").mkdir(parents=True)
+    Path(store.url.removeprefix("file://"), "runs/r1").write_text("in the way")
+    status, lines = batch.run("quick")
+    assert status in (1, 75)
+    assert [line["level"] for line in lines] == ["INFO", "ERROR"]
+    assert lines[1]["error"] in legato.errors.permanent_names() + legato.errors.retryable_names()
+
+
 @pytest.mark.parametrize(
     ("step", "error", "expected"),
     [
@@ -331,4 +340,5 @@ def test_sigterm_asks_batch_for_another_try(batch: Worker, store: Store) -> None
     process.send_signal(signal.SIGTERM)
     status, (line,) = finished(process)
     assert (status, line["error"]) == (75, "WorkerStoppedError")
-    assert store.list() == []
+    # Where all attempts are used up, this says why.
+    assert json.loads(store.get("runs/r1/failures/inference-00003.json")) == line

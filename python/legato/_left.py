@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from legato._native import Ref, Store
 from legato._scope import Scope
-from legato.errors import CorruptObjectError, InputError, ObjectNotFoundError
+from legato.errors import CorruptObjectError, InputError, LegatoError, ObjectNotFoundError
 
 FIELD: Final = "left"
 """Field of an event that says whose output is to be fetched: ``{"left": {"stage": ...}}``."""
+
+_log = logging.getLogger("legato.step")
 
 _STAGE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
@@ -44,6 +47,15 @@ def key_of(event: Mapping[str, Any], kind: str, stage: str) -> str:
 def leave(store: Store, event: Mapping[str, Any], stage: str, output: Mapping[str, Any]) -> Ref:
     """Store the output of a task whose state discards it; the next state's step fetches it."""
     return store.put(output, key_of(event, "outputs", stage), media_type="application/json")
+
+
+def record_failure(store: Store, event: Any, stage: str, line: str) -> None:
+    """Keep why a task failed beside its run; a history has only the error's name."""
+    try:
+        store.put(line.encode(), key_of(event, "failures", stage), media_type="application/json")
+    except (LegatoError, AttributeError):
+        # The event has no run, or the store is what failed: the error itself says so.
+        _log.debug("no failure record was written")
 
 
 def fetched(event: dict[str, Any], scope: Scope) -> dict[str, Any]:

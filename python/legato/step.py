@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, overload
 
 from legato._events import CARRIED, offload, resolve
 from legato._home import allowed_stores, open_store
-from legato._left import fetched, key_of
+from legato._left import fetched, record_failure
 from legato._lines import LambdaContext, about, failure_line, line, print_line
 from legato._native import Ref, Store
 from legato._scope import Scope
@@ -124,7 +124,7 @@ class Step:
         except Exception as error:
             failed = failure_line(self.name, named, error)
             log(failed)
-            _record_failure(store, self.name, event, failed)
+            record_failure(store, event, self.name, failed)
             raise
         log(line("INFO", self.name, {**named, **counts}))
         return output
@@ -237,12 +237,3 @@ def _from_environment() -> tuple[Settings, Store]:
     except InputError as error:
         msg = f"LEGATO_STORE cannot be used: {error}"
         raise SettingsError(msg) from None
-
-
-def _record_failure(store: Store, name: str, event: Any, failed: str) -> None:
-    """Keep why a task failed beside its run; a history has only the error's name."""
-    try:
-        store.put(failed.encode(), key_of(event, "failures", name), media_type="application/json")
-    except (LegatoError, AttributeError):
-        # The event has no run, or the store is what failed: the error itself says so.
-        _log.debug("no failure record was written")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from legato._home import open_store
-from legato._left import leave
+from legato._left import leave, record_failure
 from legato._lines import about, failure_line, line, print_line, reason_of
 from legato._native import Store
 from legato._token import StaleTokenError, TaskToken
@@ -87,6 +87,12 @@ class Job:
         """Leave an output beside the run, for the next state's step."""
         leave(self.store, self.event, self.step.name, output)
 
+    def record(self, named: Mapping[str, Any], error: LegatoError) -> None:
+        """Log an error that is not the step's own, and leave it beside the run."""
+        failed = failure_line(self.step.name, named, error)
+        print_line(failed)
+        record_failure(self.store, self.event, self.step.name, failed)
+
 
 def main() -> int:
     """Run the task of the environment; return the exit status.
@@ -114,7 +120,7 @@ def main() -> int:
     try:
         result = _wait(told, token, settings.heartbeat_s, job.step.name)
         if isinstance(result, BaseException):
-            return _failed(token, job.step.name, named, result)
+            return _failed(token, job, named, result)
         if token is not None:
             token.succeed(json.dumps(result))
         else:
@@ -123,7 +129,8 @@ def main() -> int:
         text = f"the task ended without this worker ({stale}); who has it finds what is finished"
         print_line(line("WARNING", job.step.name, {**named, "reason": text}))
     except LegatoError as error:
-        return _log_failure(job.step.name, named, error)
+        job.record(named, error)
+        return _status(error)
     return DONE
 
 
@@ -167,12 +174,16 @@ def _wait(
 
 
 def _failed(
-    token: TaskToken | None, state: str, named: Mapping[str, Any], error: BaseException
+    token: TaskToken | None, job: Job, named: Mapping[str, Any], error: BaseException
 ) -> int:
+    """Report an error; the step has logged and recorded all but that it was stopped."""
+    status = _status(error)
+    if token is not None:
+        # First: a container that was told to stop has seconds.
+        status = _report(token, job.step.name, named, error)
     if isinstance(error, WorkerStoppedError):
-        # The step has logged all other errors itself.
-        print_line(failure_line(state, named, error))
-    return _status(error) if token is None else _report(token, state, named, error)
+        job.record(named, error)
+    return status
 
 
 def _report(token: TaskToken, state: str, named: Mapping[str, Any], error: BaseException) -> int:
