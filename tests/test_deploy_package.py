@@ -123,6 +123,8 @@ def test_a_wheel_takes_the_place_of_what_is_installed(tiny_bert: Path, tmp_path:
     assert found[0].read() == b"__version__ = '9.9.9'\n"
     with pytest.raises(InputError, match="no wheel that can be read"):
         build(tiny_bert, wheels=[tmp_path / "numpy-nothing.whl"])
+    with pytest.raises(InputError, match="of neither legato nor numpy"):
+        build(tiny_bert, wheels=[tmp_path / "torch-2.whl"])
 
 
 def test_only_what_is_read_of_a_model_is_packed(tiny_bert: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from legato.deploy._doctor_aws import look_at_store
 from legato.deploy._doctor_stack import _simulated
 from legato.errors import LegatoError
 from tests import aws_stack
+from tests.aws_grants import Grant
 from tests.servers import ministack
 
 SECRET = "hunter2"
@@ -229,7 +230,7 @@ def aws(fleet: aws_stack.Stack) -> Aws:
 class TestStack:
     @pytest.mark.parametrize("stage", ["Ingestion", "Inference", "Validation"])
     def test_a_grant_that_is_gone(self, fleet: aws_stack.Stack, stage: str) -> None:
-        with fleet.without(stage, "WriteObjects"):
+        with fleet.without(Grant(stage, "WriteObjects", "s3:PutObject", f"{stage.lower()}/*")):
             done = fleet.legato("doctor")
         assert done.status == 1
         (line,) = [line for line in done.out.splitlines() if line.startswith("fail")]

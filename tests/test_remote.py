@@ -24,14 +24,18 @@ from legato._aws import Aws
 from legato._aws_errors import translated
 from legato._failures import EXCEED_TOLERATED_FAILURE_THRESHOLD, Failures
 from legato.cli._load import load_workflow
+from legato.cli._remote import follow_here
 from legato.conductor import Execution, HistoryEvent
 from legato.deploy._granted import Place
 from legato.errors import AccessDeniedError, InputError, LegatoError, WorkflowError
 from legato.remote import Target
+from legato.remote._follow import MOST_MISSED, Follower
 from legato.remote._history import History
 from legato.remote._redrive import refusal
+from legato.remote._shards import Shards
 from legato.remote._why import Reasons, with_advice
 from tests import aws_stack
+from tests.aws_grants import Grant
 
 ARN = "arn:aws:states:eu-central-1:000000000000:execution:fleet:r"
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -58,7 +62,7 @@ def workflow(fleet: aws_stack.Stack) -> legato.Workflow:
 
 def failing(fleet: aws_stack.Stack, target: Target, texts: Path) -> str:
     """A run whose shards all fail of a denial; its id."""
-    with fleet.without("Inference", "WriteObjects"):
+    with fleet.without(Grant("Inference", "WriteObjects", "s3:PutObject", "inference/*")):
         run = legato.remote.start(workflow(fleet), target, input=texts)
         assert fleet.wait(run)["status"] == "FAILED"
     return run
@@ -457,6 +461,52 @@ def event(number: int, kind: str, **details: Any) -> dict[str, Any]:
         "previousEventId": number - 1,
         **details,
     }
+
+
+class TestFollowing:
+    def test_few_requests(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pauses grow to the one that was asked for, and longer where a list takes many requests."""
+        pauses: list[float] = []
+        monkeypatch.setattr("legato.remote._follow.time.sleep", pauses.append)
+        follower = Follower(target, "r", between_s=1.0)
+        ended = {**DESCRIBED, "status": "ABORTED", "stopDate": STARTED}
+        with Stubber(target.aws.client("stepfunctions")) as states:
+            for number in range(6):
+                states.add_response("describe_execution", DESCRIBED if number < 5 else ended)
+                states.add_response("get_execution_history", {"events": []})
+            follower.follow()
+            states.assert_no_pending_responses()
+        assert pauses == [0.25, 0.5, 1.0, 1.0, 1.0]
+        shards = Shards(target.store, "r")
+        assert shards.requests == 1
+        shards._done.update(range(10_000))
+        assert shards.requests == 11
+
+    def test_a_lost_connection_is_not_the_end(
+        self, target: Target, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("legato.remote._follow.time.sleep", lambda _seconds: None)
+        ended = {**DESCRIBED, "status": "ABORTED", "stopDate": STARTED}
+        client = target.aws.client("stepfunctions")
+        with Stubber(client) as states:
+            for _ in range(MOST_MISSED):
+                states.add_client_error("describe_execution", "ThrottlingException")
+            states.add_response("describe_execution", ended)
+            states.add_response("get_execution_history", {"events": []})
+            assert Follower(target, "r").follow().execution.status == "ABORTED"
+            for _ in range(MOST_MISSED + 1):
+                states.add_client_error("describe_execution", "ThrottlingException")
+            with pytest.raises(errors.StoreUnavailableError, match="is busy"):
+                Follower(target, "r").follow()
+
+    def test_credentials_that_expire_meanwhile(
+        self, target: Target, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with Stubber(target.aws.client("stepfunctions")) as states:
+            states.add_client_error("describe_execution", "ExpiredTokenException")
+            with pytest.raises(errors.SettingsError, match="have expired"):
+                follow_here(target, "r")
+        assert "look: legato status r --stack-name fleet" in capsys.readouterr().err
 
 
 class TestHistory:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from legato.cli import _aws
 from legato.cli._progress import Progress, display
-from legato.errors import InputError
+from legato.errors import InputError, LegatoError
 from legato.local import Run, new_run_id
 from legato.workflow import Workflow
 
@@ -54,6 +54,7 @@ def follow_here(target: Target, run: str) -> Run:
 
     Raises:
         Left: Ctrl-C; the message says how to go on.
+        LegatoError: The run has failed, or it cannot be followed any more.
     """
     from legato.remote import follow
 
@@ -62,6 +63,11 @@ def follow_here(target: Target, run: str) -> Run:
             return follow(target, run, listener=Progress(shown))
     except KeyboardInterrupt:
         raise Left(how_to_go_on(target, run)) from None
+    except LegatoError as error:
+        if f"run {run} " not in str(error):
+            # Not the run has failed, but following it: credentials that expired, a lost connection.
+            _aws.say(how_to_go_on(target, run))
+        raise
 
 
 def how_to_go_on(target: Target, run: str) -> str:

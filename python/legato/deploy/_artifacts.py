@@ -130,6 +130,8 @@ def _has_bucket(aws: Aws, bucket: str, **owner: str) -> bool:
 
 def _make(aws: Aws, bucket: str) -> None:
     """Make a private, encrypted bucket; what an upload left unfinished goes after a week."""
+    from botocore.exceptions import ClientError
+
     s3 = aws.client("s3")
     arn = f"arn:{partition(aws.region)}:s3:::{bucket}"
     where = (
@@ -138,7 +140,12 @@ def _make(aws: Aws, bucket: str) -> None:
         else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
     )
     with explained("s3:CreateBucket", arn):
-        s3.create_bucket(Bucket=bucket, **where)
+        try:
+            s3.create_bucket(Bucket=bucket, **where)
+        except ClientError as error:
+            # Two first deployments at the same time.
+            if code_of(error) != "BucketAlreadyOwnedByYou":
+                raise
     with explained("s3:PutBucketPublicAccessBlock", arn):
         blocked = ["BlockPublicAcls", "IgnorePublicAcls"]
         blocked += ["BlockPublicPolicy", "RestrictPublicBuckets"]

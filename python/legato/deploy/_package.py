@@ -120,6 +120,10 @@ def build(
         ModelError: The folder is no model.
         SettingsError: A package is not installed here.
     """
+    for wheel in wheels:
+        if not wheel.name.startswith(("legato-", "numpy-")):
+            msg = f"{wheel.name} is a wheel of neither legato nor numpy; leave it out"
+            raise InputError(msg)
     parts = {"legato": list(_legato(wheels)), "numpy": list(_numpy(wheels))}
     if model is not None:
         parts["model"] = list(_model(model))

@@ -23,6 +23,9 @@ from legato.remote._why import Reasons
 BETWEEN_S: Final = 1.0
 """Seconds between two looks at an execution, of which each takes two or three requests."""
 
+FIRST_S: Final = 0.25
+"""The first pause; each is twice the one before, up to `BETWEEN_S`: a prompt takes a second."""
+
 SLOWER_AFTER_S: Final = 120.0
 SLOWER_S: Final = 5.0
 """Seconds between two looks at one that takes long."""
@@ -88,7 +91,7 @@ class Follower:
             LegatoError: The execution cannot be looked at.
         """
         began = time.monotonic()
-        missed = 0
+        missed, pause = 0, FIRST_S
         while True:
             try:
                 found = self.describe()
@@ -102,9 +105,10 @@ class Follower:
                 if found["status"] not in {"RUNNING", "PENDING_REDRIVE"}:
                     return self._ended(found)
             slow = time.monotonic() - began > SLOWER_AFTER_S
-            pause = max(self._between_s, SLOWER_S if slow else 0.0)
+            longest = max(self._between_s, SLOWER_S if slow else 0.0)
             # A list of 10,000 shards is ten requests: one a second stays the rule.
-            time.sleep(max(pause, float(self._shards.requests - 1)))
+            time.sleep(max(min(pause, longest), float(self._shards.requests - 1)))
+            pause *= 2
 
     def describe(self) -> dict[str, Any]:
         """Return what AWS says of the execution."""
