@@ -20,6 +20,8 @@ from legato.workflow import synth
 from legato.workflow._grants import compile_grants, stage_steps
 from legato.workflow._grants_page import WHO
 from legato.workflow._lint import WILDCARDS
+from legato.workflow._lint._iam import covers
+from legato.workflow._lint._machine import PLACES
 from tests.template_variants import VARIANTS, workflow
 
 DOCS = Path(__file__).parents[1] / "docs/permissions.md"
@@ -58,6 +60,17 @@ def test_all_stages_together_do_what_they_are_for(tiny_bert: Path) -> None:
     for mode in ("prompt", "dataset"):
         store = legato.Store.open(f"memory://grants-{mode}")
         assert run(tiny_bert, store, mode)[0] == "SUCCEEDED"
+
+
+def test_ingestion_puts_what_the_map_reads_where_its_role_may(tiny_bert: Path) -> None:
+    store = legato.Store.open("memory://grants-places")
+    data = b'{"id": "a", "text": "the sea"}\n'
+    source = store.put(data, "inputs/data.jsonl", media_type="application/jsonl")
+    settings = Settings(model_id=str(tiny_bert), store=store.url)
+    step = stage_steps()["Ingestion"].bind(settings, store)
+    done = step({"run": {"id": "r", "mode": "dataset"}, "input": source.to_dict()})["run"]
+    for path, place in PLACES.items():
+        assert covers(place, done[path.removeprefix("$.run.")])
 
 
 @pytest.mark.parametrize(("stage", "field", "area"), list(declared()))

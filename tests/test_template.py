@@ -20,7 +20,8 @@ from bench import _materials
 from legato import worker
 from legato.errors import WorkflowError
 from legato.workflow import synth
-from legato.workflow._lint._evaluate import evaluate
+from legato.workflow._arns import MAX_STACK_CHARS
+from legato.workflow._lint._evaluate import PSEUDO, evaluate
 from legato.workflow._lint._lint import CHOICES
 from legato.workflow._template import to_yaml
 from legato.workflow._template._triggers import ALREADY_THERE, starter_document
@@ -259,6 +260,22 @@ def test_all_that_can_have_tags_has_them(name: str) -> None:
         assert ("Tags" in resource["Properties"]) == (resource["Type"] not in untagged), name_
 
 
+def test_names_fit_into_the_longest_stack_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PSEUDO, "AWS::StackName", "s" * MAX_STACK_CHARS)
+    found = resources("all")
+    functions = {p["FunctionName"] for p in of("AWS::Lambda::Function", found).values()}
+    assert max(map(len, functions)) == 64
+    machines = [
+        p["StateMachineName"] for p in of("AWS::StepFunctions::StateMachine", found).values()
+    ]
+    assert max(map(len, machines)) <= 80
+    named = [
+        *of("AWS::Events::Rule", found).values(),
+        *of("AWS::Scheduler::Schedule", found).values(),
+    ]
+    assert max(len(about["Name"]) for about in named) <= 64
+
+
 # functions
 
 
@@ -334,7 +351,11 @@ def test_the_environment_is_what_settings_read() -> None:
     one = workflow(dataset="s3://data-bucket/a folder/b.jsonl", max_length=128, dtype="int8")
     found = evaluate(one.template(), {"S3EndpointUrl": "https://s3.example"})
     for name, about in of("AWS::Lambda::Function", found).items():
-        variables = about["Environment"]["Variables"]
+        variables = {**about["Environment"]["Variables"]}
+        # An account is twelve digits; a dataset may be another account's.
+        assert variables.pop("LEGATO_BUCKET_OWNER") == (
+            "" if name == "IngestionFunction" else "ACCOUNT"
+        )
         settings = Settings.from_env(variables)
         assert settings.store == "s3://BUCKET/legato"
         assert settings.model_id == "model"
@@ -496,7 +517,9 @@ def test_a_container_runs_the_worker_on_a_gpu_with_the_steps_settings(name: str)
     assert container["Command"] == ["python", "-m", "legato.worker"]
     assert container["Image"] == "ImageUri"
     assert {"Type": "GPU", "Value": "1"} in container["ResourceRequirements"]
-    settings = Settings.from_env({pair["Name"]: pair["Value"] for pair in container["Environment"]})
+    variables = {pair["Name"]: pair["Value"] for pair in container["Environment"]}
+    assert variables.pop("LEGATO_BUCKET_OWNER") == "ACCOUNT"
+    settings = Settings.from_env(variables)
     assert settings.step == "legato.stages.inference.handler"
     assert settings.store == "s3://BUCKET/legato"
     assert "InferenceFunction" not in found

@@ -13,6 +13,10 @@ STORE: Final = f"{BUCKET}/${{StorePrefix}}"
 STACK: Final = "${AWS::StackName}"
 
 
+MAX_STACK_CHARS: Final = 50
+"""Longest name of a stack: the functions' names begin with it, and Lambda takes 64 characters."""
+
+
 def arn(service: str, resource: str) -> str:
     """Return an ARN of the stack's account and region."""
     return f"arn:${{AWS::Partition}}:{service}:${{AWS::Region}}:${{AWS::AccountId}}:{resource}"

@@ -27,6 +27,8 @@ ALIAS: Final = "live"
 STORE_URL: Final = "s3://${Bucket}/${StorePrefix}"
 _SUBSTITUTED: Final = {
     "LEGATO_STORE": {"Fn::Sub": STORE_URL},
+    # A bucket of that name in another account is not this one.
+    "LEGATO_BUCKET_OWNER": {"Ref": "AWS::AccountId"},
     "LEGATO_MODEL_ID": {"Ref": "ModelId"},
     "LEGATO_MODEL_REVISION": {"Ref": "ModelRevision"},
     "LEGATO_DATASET_ID": {"Ref": "DatasetId"},
@@ -164,12 +166,15 @@ def tasks(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _sources(workflow: Workflow) -> dict[str, str]:
-    """Return what lets Ingestion read a dataset that lies outside of the store: its folder."""
+    """Return what lets Ingestion read a dataset that lies outside of the store: its folder.
+
+    The bucket may be another account's, and one owner is asked of all buckets.
+    """
     dataset = dataset_of_s3(workflow)
     if dataset is None:
         return {}
     folder = quote(f"{dataset.rpartition('/')[0]}", safe="/")
-    return {"LEGATO_ALLOWED_STORES": f"s3://{folder}"}
+    return {"LEGATO_ALLOWED_STORES": f"s3://{folder}", "LEGATO_BUCKET_OWNER": ""}
 
 
 def _digest(properties: Mapping[str, Any]) -> str:
