@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from legato.stages._readers import Record
 from legato.stages._shards import Limits, cut
 from tests import task_models
 from tests.servers import ministack
+from tests.servers.proxy import FaultProxy
 from tests.servers.seaweedfs import S3Server
 from tests.test_stages import TEXTS, Chain
 
@@ -152,7 +154,6 @@ def test_it_needs_no_weights(local: legato.Store, tiny_bert: Path, tmp_path: Pat
 
 def test_the_order_of_results_is_that_of_the_items_and_memory_is_bounded() -> None:
     import threading
-    import time
 
     taken: list[int] = []
     done = threading.Semaphore(0)
@@ -284,6 +285,49 @@ def test_an_older_version_of_a_bucket_with_versions(
     assert store.get(adopted) == lines(TEXTS)
     with pytest.raises((ObjectNotFoundError, InputError)):
         store.adopt("inputs/in/x.jsonl", version="no-such-version")
+
+
+@pytest.mark.parametrize("kind", ["cut_fin", "cut_rst", "slow_down", "internal_error", "reset"])
+def test_an_object_that_comes_badly_is_adopted_all_the_same(
+    kind: str, s3_url: str, proxy: FaultProxy
+) -> None:
+    store = legato.Store.open(s3_url)
+    ref = store.put(bytes(range(256)) * (80 << 10), "inputs/x")
+    proxy.plan.add(kind, method="GET", path="/inputs/x", times=3)
+    adopted = store.adopt("inputs/x")
+    assert proxy.faults == {kind: 3}
+    assert (adopted.sha256, adopted.crc64nvme) == (ref.sha256, ref.crc64nvme)
+    assert adopted.version == ref.version
+
+
+def test_an_object_that_is_replaced_meanwhile_is_refused(
+    s3: S3Server, s3_url: str, proxy: FaultProxy
+) -> None:
+    store = legato.Store.open(s3_url)
+    store.put(bytes(40 << 20), "inputs/x")
+    bucket, _, prefix = s3_url.removeprefix("s3://").partition("/")
+
+    def replace() -> None:
+        s3.client().put_object(Bucket=bucket, Key=f"{prefix}/inputs/x", Body=b"x" * (40 << 20))
+
+    proxy.plan.add("delay_first", method="GET", path="/inputs/x", skip=1, seconds=0, then=replace)
+    with pytest.raises(InputError, match="changed while it was read"):
+        store.adopt("inputs/x")
+
+
+def test_shards_are_stored_at_the_same_time(
+    s3_url: str, tiny_bert: Path, proxy: FaultProxy
+) -> None:
+    chain = Chain(legato.Store.open(s3_url), tiny_bert, shard_records=1)
+    source = chain.input(lines([f"rain {i}" for i in range(40)]))
+    late_s = 0.1
+    proxy.plan.add("delay_first", method="PUT", path="/shard-", times=None, seconds=late_s)
+    event = {"run": {"id": "r1", "mode": "dataset"}, "input": source.to_dict()}
+    started = time.perf_counter()
+    first = chain.call("Ingestion", event)
+    # An object and its reference each: one after the other they would wait for longer.
+    assert time.perf_counter() - started < 2 * 40 * late_s
+    assert chain.call("Ingestion", event)["run"] == first["run"]
 
 
 @pytest.mark.usefixtures("s3")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import legato
+from legato._scope import Scope
 from legato.errors import CorruptObjectError
 from legato.settings import Settings
 from legato.stages import storage
+from tests.servers.proxy import FaultProxy
 from tests.test_stages import SHARD_STAGES
 
 
@@ -76,23 +77,22 @@ def test_a_run_without_any_shard(store: legato.Store) -> None:
     assert (done["status"], done["missing"]) == ("incomplete", [0, 1, 2])
 
 
-@pytest.mark.usefixtures("s3")
-def test_many_records_take_less_than_one_by_one(s3_url: str, tiny_bert: Path) -> None:
+def test_requests_wait_for_s3_together(s3_url: str, proxy: FaultProxy) -> None:
     store = legato.Store.open(s3_url)
-    event = fleet(store, 400)
-    task = legato.Task(
-        legato._scope.Scope.of(store, "storage", ["runs"], ["storage"]),
-        Settings(store=s3_url),
-        event["run"],
-    )
-    keys = [f"runs/r/shards/{i:05d}.json" for i in range(400)]
-    took: dict[str, list[float]] = {"plain": [], "fast": []}
-    for _ in range(3):
-        started = time.perf_counter()
-        plain = [task.scope.get_json(key) for key in keys]
-        took["plain"].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        fast = storage._records(task, range(400))
-        took["fast"].append(time.perf_counter() - started)
-        assert fast == plain
-    assert min(took["fast"]) < min(took["plain"])
+    event = fleet(store, 60)
+    late_s = 0.1
+    proxy.plan.add("delay_first", method="GET", path="/shards/", times=None, seconds=late_s)
+    started = time.perf_counter()
+    assert commit(store, event)["status"] == "complete"
+    # One after the other they would take more than the waiting alone.
+    assert time.perf_counter() - started < 60 * late_s
+
+
+def test_the_records_are_those_of_the_plain_way(store: legato.Store) -> None:
+    event = fleet(store, 40, without={3})
+    scope = Scope.of(store, "storage", ["runs"], ["storage"])
+    task = legato.Task(scope, Settings(store=store.url), event["run"])
+    found = storage._records(task, range(40))
+    assert found[3] is None
+    for index in (i for i in range(40) if i != 3):
+        assert found[index] == scope.get_json(f"runs/r/shards/{index:05d}.json")
