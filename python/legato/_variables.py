@@ -1,0 +1,230 @@
+"""The table of environment variables, and what each may say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable.
+
+    Attributes:
+        name: Its name; without ``LEGATO_`` and in lower case, the field of :class:`Settings`.
+        read: Makes the field's value of the text, or raises ValueError with what is allowed.
+        default: The text that stands for a variable which is not set.
+        meaning: What it is, for people.
+    """
+
+    name: str
+    read: Callable[[str], Any]
+    default: str | None
+    meaning: str
+
+    @property
+    def field(self) -> str:
+        """The field of :class:`Settings`."""
+        return self.name.removeprefix("LEGATO_").lower()
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _matching(pattern: str, allowed: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(allowed)
+        return value
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        digits = value.isascii() and value.isdecimal() and len(value) <= len(str(high))
+        if not digits or not low <= int(value) <= high:
+            msg = f"a whole number from {low:,} to {high:,}"
+            raise ValueError(msg)
+        return int(value)
+
+    return read
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in known:
+            raise ValueError(" or ".join(known))
+        return value
+
+    return read
+
+
+def _object(value: str) -> dict[str, Any]:
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        msg = "a JSON object"
+        raise ValueError(msg)  # noqa: TRY004 - what all readers raise
+    return found
+
+
+TASKS: Final = (
+    "feature-extraction",
+    "text-classification",
+    "zero-shot-classification",
+    "text-ranking",
+)
+"""What a workflow's model can do."""
+
+
+def _list_of(read: Callable[[str], str], allowed: str) -> Callable[[str], tuple[str, ...]]:
+    def read_list(value: str) -> tuple[str, ...]:
+        try:
+            return tuple(read(part.strip()) for part in value.split(","))
+        except ValueError:
+            raise ValueError(allowed) from None
+
+    return read_list
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= MOST_SECONDS:
+        msg = f"a number of seconds above 0 and up to {MOST_SECONDS:,}"
+        raise ValueError(msg)
+    return seconds
+
+
+MOST_SECONDS: Final = 86_400
+"""Longest time that a call of a store may take."""
+
+_store = _matching(
+    "[a-z][a-z0-9+.-]*://.+",
+    "a URL such as s3://bucket/prefix, file:///data/legato or memory://name",
+)
+_device = _matching("auto|cpu|metal|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, cuda:N or metal")
+_dtype = _one_of("float32", "float16", "bfloat16", "int8")
+
+MIB: Final = 1 << 20
+
+VARIABLES: Final = (
+    Variable("LEGATO_WORKFLOW", _text, "legato", "name of the workflow"),
+    Variable("LEGATO_TASK", _one_of(*TASKS), "feature-extraction", "what the model does"),
+    Variable(
+        "LEGATO_PARAMETERS",
+        _object,
+        "{}",
+        'arguments of the task\'s call as JSON, such as `{"top_k": 2}`',
+    ),
+    Variable(
+        "LEGATO_MODEL_ID",
+        _text,
+        None,
+        "folder of the model, or URL of its mirror, `<store>/models/<digest>`",
+    ),
+    Variable(
+        "LEGATO_MODEL_REVISION",
+        _text,
+        None,
+        "digest that the model's files must have, `sha256:...`; without it any will do",
+    ),
+    Variable("LEGATO_DATASET_ID", _text, None, "name of the dataset"),
+    Variable("LEGATO_DATASET_VERSION", _text, None, "version or digest of the dataset"),
+    Variable(
+        "LEGATO_STORE",
+        _store,
+        None,
+        "where objects lie: `s3://bucket/prefix`, `file:///folder` or `memory://name`",
+    ),
+    Variable(
+        "LEGATO_ALLOWED_STORES",
+        _list_of(_store, "URLs as of LEGATO_STORE, with commas between them"),
+        None,
+        "other stores that references may point to, URLs with commas between them",
+    ),
+    Variable(
+        "LEGATO_BUCKET_OWNER",
+        _matching("[0-9]{12}", "an account id, 12 digits"),
+        None,
+        "account that must own every bucket; a bucket of that name in another one is refused",
+    ),
+    Variable("LEGATO_KMS_KEY", _text, None, "key that S3 encrypts new objects with: its id or ARN"),
+    Variable(
+        "LEGATO_REQUEST_PAYER",
+        _one_of("requester"),
+        None,
+        "`requester`: this account pays for its requests to a bucket of another one",
+    ),
+    Variable(
+        "LEGATO_S3_ADDRESSING",
+        _one_of("auto", "path", "virtual"),
+        "auto",
+        "how a bucket stands in URLs: `path`, `virtual`, or `auto`, which asks the endpoint",
+    ),
+    Variable(
+        "LEGATO_STORE_TIMEOUT_S",
+        _seconds,
+        "60",
+        "seconds that a call of the store may take, and one more for each MiB that it moves",
+    ),
+    Variable("LEGATO_DEVICE", _device, "auto", "`auto`, `cpu`, `cuda`, `cuda:N` or `metal`"),
+    Variable("LEGATO_DTYPE", _dtype, "float32", "`float32`, `float16`, `bfloat16` or `int8`"),
+    Variable(
+        "LEGATO_MAX_LENGTH",
+        _whole(1, 1_000_000),
+        None,
+        "tokens that a text is cut to; without it the model's own limit",
+    ),
+    Variable(
+        "LEGATO_SHARD_TOKENS",
+        _whole(1, 1_000_000_000),
+        "32768",
+        "most tokens in a shard, a single record aside",
+    ),
+    Variable("LEGATO_SHARD_RECORDS", _whole(1, 1_000_000), "512", "most records in a shard"),
+    Variable("LEGATO_TEXT_FIELD", _text, "text", "field or column of the text"),
+    Variable("LEGATO_ID_FIELD", _text, "id", "field or column of the id"),
+    Variable(
+        "LEGATO_MAX_RECORD_BYTES",
+        _whole(1, 64 * MIB),
+        str(MIB),
+        "longest record in bytes; longer ones are rejected",
+    ),
+    Variable(
+        "LEGATO_NUM_THREADS",
+        _whole(1, 1024),
+        None,
+        "computing threads; without it the processors that the process may use",
+    ),
+    Variable("LEGATO_EVENT", _text, None, "of `python -m legato.worker`: the task's event as JSON"),
+    Variable(
+        "LEGATO_TASK_TOKEN",
+        _text,
+        None,
+        "of the worker: the token that reports to Step Functions; without it the output is left",
+    ),
+    Variable(
+        "LEGATO_STEP",
+        _text,
+        "legato.stages.inference.handler",
+        "of the worker: module and name of the step that it runs",
+    ),
+    Variable(
+        "LEGATO_HEARTBEAT_S",
+        _seconds,
+        "30",
+        "of the worker: seconds between two heartbeats, less than half of the state's "
+        "`HeartbeatSeconds`",
+    ),
+)
+"""Every variable; ``docs/settings.md`` shows them as a table."""
