@@ -61,6 +61,10 @@ bench-infer: $(VENV)/.bench-infer $(VENV)/.model ## Compare inference with its p
 bench-store: $(VENV)/.bench-store ## Compare the S3 store with its peers, and write it into BENCHMARKS.md (about 10 minutes; QUICK=--quick)
 	$(BIN)/python bench/store.py $(QUICK) --output BENCHMARKS.md
 
+.PHONY: bench-conductor
+bench-conductor: dev ## Compare the conductor with an emulator of Step Functions, and write it into BENCHMARKS.md (about 12 minutes; QUICK=--quick)
+	$(BIN)/python bench/conductor.py $(QUICK) --output BENCHMARKS.md
+
 .PHONY: materials
 materials: $(VENV)/bin/python ## Fetch the tokenizer files and texts of the corpus tests, the fuzzer and the benchmark
 	$(BIN)/python -m bench._materials
