@@ -7,13 +7,13 @@ from typing import Any
 Event = dict[str, Any]
 
 
-def ingestion(event: Event, context: Any = None) -> Event:
+def ingestion(event: Event, _context: Any = None) -> Event:
     """Name the manifest, which is there already."""
     run = {**event["run"], "manifest_key": event["input"]["manifest_key"], "results_prefix": "map"}
     return {"run": run}
 
 
-def preprocessing(event: Event, context: Any = None) -> Event:
+def preprocessing(event: Event, _context: Any = None) -> Event:
     """Pass the context on."""
     return {"run": event["run"], "shard": event["shard"]}
 
@@ -22,6 +22,6 @@ inference = preprocessing
 validation = preprocessing
 
 
-def storage(event: Event, context: Any = None) -> Event:
+def storage(event: Event, _context: Any = None) -> Event:
     """Say that all is done."""
     return {"run": event["run"], "status": "complete"}
