@@ -102,10 +102,9 @@ class Ministack:
         for found in states.list_map_runs(executionArn=self.last)["mapRuns"]:
             pages = states.get_paginator("list_executions").paginate(mapRunArn=found["mapRunArn"])
             for child in (child for page in pages for child in page["executions"]):
-                # The history of a child names tasks alone; the state after them says that it is done.
-                entered += 1 + sum(
-                    kind == "TaskScheduled" for kind in events(child["executionArn"])
-                )
+                # The history of a child names tasks alone, and not the state that ends it.
+                tasks = sum(kind == "TaskScheduled" for kind in events(child["executionArn"]))
+                entered += tasks + 1
         return entered
 
 
