@@ -257,6 +257,7 @@ def assert_names(stack: Stack, grant: Grant, done: Done) -> None:
     """The error of a run says which role lacks which action on which resource."""
     assert "AccessDeniedError" in done.err
     assert grant.action in done.err
+    assert grant.sid in done.err
     assert stack.role(grant.stage) in done.err
     bucket = f"arn:aws:s3:::{stack.outputs['BucketName']}"
     pattern = bucket if grant.action == "s3:ListBucket" else f"{bucket}/legato/{grant.place}"
