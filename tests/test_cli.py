@@ -521,6 +521,20 @@ def test_synth_writes_the_document_that_runs(cli: Cli) -> None:
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
+def test_synth_leaves_no_policy_of_a_role_that_is_gone(cli: Cli) -> None:
+    policies = cli.folder / "build/policies"
+    cli.write('trigger="incoming/"')
+    assert cli("synth", "w.py").status == 0
+    assert (policies / "rule.json").exists()
+    (policies / "own.json").write_text("{}")
+    cli.write("")
+    assert cli("synth", "w.py").status == 0
+    names = {path.stem for path in policies.iterdir()}
+    assert not {"rule", "trigger"} & names
+    # What it has not written it does not remove.
+    assert "own" in names
+
+
 def test_synth_that_cannot_write_says_so_and_leaves_nothing(cli: Cli) -> None:
     (cli.folder / "file").write_text("")
     done = cli("synth", "w.py", "-o", "file")

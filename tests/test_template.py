@@ -455,6 +455,17 @@ def test_nothing_starts_a_workflow_that_says_nothing() -> None:
     assert len(of("AWS::StepFunctions::StateMachine", resources("plain"))) == 1
 
 
+def test_what_should_start_a_run_and_does_not_is_an_alarm() -> None:
+    def watched(name: str) -> set[tuple[str, str]]:
+        alarms = of("AWS::CloudWatch::Alarm", resources(name)).values()
+        return {(a["MetricName"], a["Dimensions"][0]["Value"].rpartition(":")[2]) for a in alarms}
+
+    starter = ("ExecutionsFailed", "STACK-trigger")
+    assert {starter, ("FailedInvocations", "STACK")} <= watched("triggered")
+    assert starter in watched("scheduled")
+    assert starter not in watched("plain")
+
+
 def test_a_rule_hears_of_its_folder_alone() -> None:
     (rule,) = of("AWS::Events::Rule", resources("triggered")).values()
     detail = rule["EventPattern"]["detail"]

@@ -14,6 +14,8 @@ from pathlib import Path
 from legato.cli._load import load_workflow
 from legato.errors import AccessDeniedError
 from legato.workflow import synth
+from legato.workflow._grants_page import WHO
+from legato.workflow._synth import POLICIES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the files; return the exit status."""
     files = synth(load_workflow(arguments.workflow))
     _write(arguments.output, files)
+    _forget(arguments.output, files)
     for name in files:
         sys.stdout.write(f"{arguments.output / name}\n")
     return 0
@@ -54,3 +57,12 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
                 beside.unlink()
         msg = f"{path} cannot be written ({error.strerror}); give another folder with -o"
         raise AccessDeniedError(msg) from None
+
+
+def _forget(folder: Path, files: Mapping[str, str]) -> None:
+    """Remove policies of roles that the workflow had when it was written before."""
+    for principal in WHO:
+        name = f"{POLICIES}/{principal}.json"
+        if name not in files:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()

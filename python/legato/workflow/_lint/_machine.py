@@ -61,15 +61,21 @@ def tasks(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             yield from tasks(state["ItemProcessor"])
 
 
+def definition(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of a state machine, its placeholders filled in."""
+    text = machine["DefinitionString"]
+    for name, value in machine["DefinitionSubstitutions"].items():
+        text = text.replace(f"${{{name}}}", str(value))
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
 class _Machine:
     def __init__(self, name: str, machine: Mapping[str, Any], of: Of) -> None:
         self._name, self._about, self._of = name, machine, of
         self._role = machine["RoleArn"].rpartition("/")[2]
         self._own = machine["StateMachineName"]
-        text = machine["DefinitionString"]
-        for placeholder, value in machine["DefinitionSubstitutions"].items():
-            text = text.replace(f"${{{placeholder}}}", str(value))
-        self._document = json.loads(text)
+        self._document = definition(machine)
 
     def needs(self) -> Iterator[Need]:
         for name, state in tasks(self._document):

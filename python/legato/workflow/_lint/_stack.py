@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 from legato._scope import plain
 from legato.errors import WorkflowError
 from legato.step import Step
-from legato.workflow._lint._machine import machine_needs, tasks
+from legato.workflow._lint._machine import definition, machine_needs, tasks
 from legato.workflow._lint._needs import Need
 from legato.workflow._lint._source import Sources
 from legato.workflow._lint._stages import Place, stage_needs
@@ -193,15 +192,6 @@ class Stack:
 def role_of(arn: str) -> str:
     """Return the logical id of a role, by its ARN."""
     return arn.rpartition("/")[2]
-
-
-def definition(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document of a state machine, its placeholders filled in."""
-    text = machine["DefinitionString"]
-    for name, value in machine["DefinitionSubstitutions"].items():
-        text = text.replace(f"${{{name}}}", str(value))
-    found: dict[str, Any] = json.loads(text)
-    return found
 
 
 def called(state: Mapping[str, Any]) -> str:

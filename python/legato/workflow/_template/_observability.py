@@ -41,7 +41,27 @@ def observability(workflow: Workflow, tags: list[dict[str, Any]]) -> dict[str, A
             found[f"{stage}{metric}Alarm"] = _alarm(
                 ("AWS/Lambda", metric), ("FunctionName", name), f"{stage}: {about}", tags
             )
-    return {**found, "Dashboard": _dashboard(workflow)}
+    return {**found, **_starting(workflow, tags), "Dashboard": _dashboard(workflow)}
+
+
+def _starting(workflow: Workflow, tags: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an alarm for each way in which a run that should start does not."""
+    found: dict[str, Any] = {}
+    if workflow.trigger is not None or workflow.schedule is not None:
+        found["TriggerFailedAlarm"] = _alarm(
+            ("AWS/States", "ExecutionsFailed"),
+            ("StateMachineArn", {"Ref": "Trigger"}),
+            "an input, or a time of the schedule, started no run",
+            tags,
+        )
+    if workflow.trigger is not None:
+        found["RuleFailedAlarm"] = _alarm(
+            ("AWS/Events", "FailedInvocations"),
+            ("RuleName", {"Ref": "AWS::StackName"}),
+            "EventBridge could not tell of a new input",
+            tags,
+        )
+    return found
 
 
 def _functions(workflow: Workflow) -> list[str]:
