@@ -1,8 +1,8 @@
-"""A model that functions load from the store, where it is too large for their zip."""
+"""A stack of another kind: its functions load the model from the store, and a tenth of the shards may fail."""
 
 from __future__ import annotations
 
-import shutil
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +25,12 @@ GRANTS = [
 
 @pytest.fixture(scope="module")
 def mirrored(deployed: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The same workflow on the same engine, as a stack of its own whose zip has no model."""
-    folder = tmp_path_factory.mktemp("mirrored")
-    definition = Path(shutil.copy(deployed.definition, folder))
+    """Another stack on the same engine, whose zip has no model."""
+    definition = tmp_path_factory.mktemp("mirrored") / "workflow.py"
+    text = deployed.definition.read_text()
+    tolerant = text.replace("trigger=", "tolerated_failure_percentage=10,\n    trigger=")
+    assert tolerant != text
+    definition.write_text(tolerant)
     with pytest.MonkeyPatch.context() as patch:
         conftest.use(deployed.environ, patch)
         yield aws_stack.deploy(
@@ -60,3 +63,34 @@ def test_a_stage_that_may_not_read_the_model(mirrored: Stack, grant: Grant) -> N
     assert done.status == 1, "it is not needed"
     assert_names(mirrored, grant, done)
     assert mirrored.failed_in(aws_stack.run_id(done)).removeprefix("Prompt") == grant.stage
+
+
+def test_failures_that_are_tolerated(mirrored: Stack, tmp_path: Path) -> None:
+    texts = aws_stack.write_texts(tmp_path / "texts.jsonl", 80, about=tmp_path.name)
+    mirrored.proxy.forget()
+    mirrored.proxy.plan.add("corrupt", method="GET", path="shard-00007.jsonl", times=None)
+    done = mirrored.run("--input", str(texts))
+    mirrored.proxy.forget()
+    assert done.status == 3, done.err
+    assert "incomplete" in done.out
+    assert "missing shards: 7;" in done.out
+    execution = mirrored.execution(done)
+    assert execution["status"] == "SUCCEEDED"
+    output = json.loads(execution["output"])
+    assert (output["status"], output["missing"]) == ("incomplete", [7])
+    found = Results.load(mirrored.store, aws_stack.result_of(execution))
+    expected = [str(number) for number in range(80) if number // 4 != 7]
+    assert found.ids == expected
+    # Two of twenty are not: the third is more than a tenth.
+    for shard in (3, 7, 9):
+        mirrored.proxy.plan.add(
+            "corrupt", method="GET", path=f"shard-{shard:05d}.jsonl", times=None
+        )
+    other = aws_stack.write_texts(tmp_path / "other.jsonl", 80, about=f"other {tmp_path.name}")
+    failed = mirrored.run("--input", str(other))
+    mirrored.proxy.forget()
+    assert failed.status == 1
+    assert "CorruptObjectError" in failed.err
+    again = mirrored.run("--input", str(texts))
+    assert again.status == 0, again.err
+    assert json.loads(mirrored.execution(again)["output"])["counts"]["inference"]["cached"] == 19
