@@ -93,7 +93,8 @@ def run(  # noqa: PLR0913 - all but the first are optional
     Args:
         workflow: The definition.
         store: URL or folder of the store; default: the workflow's, LEGATO_STORE, or ``.legato``.
-        input: File to read instead of the workflow's dataset: JSONL, CSV, TXT or Parquet.
+        input: File to read instead of the workflow's dataset: JSONL, CSV, TXT or Parquet, or an
+            object, ``s3://bucket/key``, which is read where it lies.
         text: One prompt instead of a dataset. It is stored, and travels as a reference.
         listener: Called with each event of the state machine's history.
         max_concurrency: Most shards at the same time; default: the processors of this machine.

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--input",
         metavar="FILE",
-        help="JSONL, CSV, TXT or Parquet instead of the dataset; with --aws also s3://bucket/key",
+        help="JSONL, CSV, TXT or Parquet instead of the dataset, or s3://bucket/key",
     )
     source.add_argument("--text", metavar="TEXT", help="one prompt instead of the dataset")
     parser.add_argument(
