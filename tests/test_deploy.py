@@ -15,7 +15,7 @@ from botocore.stub import Stubber
 from legato import Workflow
 from legato._aws import Aws
 from legato.cli import main
-from legato.deploy import Options, Stack, deploy, destroy
+from legato.deploy import Options, Stack, deploy, destroy, stack_name
 from legato.deploy._artifacts import open_artifacts
 from legato.deploy._changes import prepare
 from legato.deploy._events import failures, line
@@ -123,6 +123,24 @@ class TestStack:
     def test_a_stack_that_is_not_there(self, stack: Stack) -> None:
         with pytest.raises(InputError, match=r"there is no stack test-.*legato deploy"):
             stack.outputs()
+
+
+class TestName:
+    @pytest.mark.parametrize(
+        ("workflow", "stack"), [("tickets", "tickets"), ("a_b-c", "a-b-c"), ("3_x", "legato-3-x")]
+    )
+    def test_it_is_like_the_workflow(self, workflow: str, stack: str, tiny_bert: Path) -> None:
+        made = Workflow(name=workflow, task="feature-extraction", model=tiny_bert)
+        assert stack_name(made) == stack
+        assert stack_name(made, "other") == "other"
+
+    @pytest.mark.parametrize("name", ["a" * 51, "a_b", "1a", "-", "a b"])
+    def test_what_aws_would_refuse(self, name: str, tiny_bert: Path) -> None:
+        made = Workflow(name="w" * 60, task="feature-extraction", model=tiny_bert)
+        with pytest.raises(InputError, match="give another one with --stack-name"):
+            stack_name(made, name)
+        with pytest.raises(InputError, match="up to 50 letters"):
+            stack_name(made)
 
 
 class TestDestroy:

@@ -121,7 +121,8 @@ class TestRun:
         assert event["input"] == {"uri": ref.uri}
 
     def test_detached_and_found_again(self, fleet: aws_stack.Stack, texts: Path) -> None:
-        done = fleet.run("--input", str(texts), "--detach")
+        # Without --aws: where and how are of AWS alone.
+        done = fleet.legato("run", "--input", str(texts), "--detach")
         assert done.status == 0
         run = done.out.strip()
         assert re.fullmatch(r"run-\d{8}T\d{6}-[0-9a-f]{8}", run)
@@ -175,8 +176,8 @@ class TestRun:
         ("arguments", "said"),
         [
             (["--aws", "--store", "memory://x"], "--store is for runs here"),
-            (["--detach"], "--detach is for runs on AWS; give --aws too"),
-            (["--region", "eu-west-1"], "--region is for runs on AWS"),
+            (["--region", "eu-west-1", "--store", "memory://x"], "--store is for runs here"),
+            (["--region", "eu-west-1", "--stack-name", "fleet"], "no stack fleet in eu-west-1"),
             (["--aws", "--stack-name", "none"], "there is no stack none in eu-central-1"),
             (["--aws", "--input", "s3://b/x.docx"], "ending '.docx' is unknown"),
         ],
@@ -185,7 +186,7 @@ class TestRun:
         self, fleet: aws_stack.Stack, arguments: list[str], said: str
     ) -> None:
         at = where(fleet) if "--aws" in arguments and "--stack-name" not in arguments else []
-        if "none" in arguments:
+        if "--stack-name" in arguments:
             at = ["--endpoint-url", fleet.server.endpoint]
         done = command("run", str(fleet.definition), *arguments, *at)
         assert done.returncode == 1

@@ -44,7 +44,9 @@ def stack_name(arguments: argparse.Namespace, workflow: Path | None = None) -> s
     if workflow is None:
         msg = "which stack? give --stack-name NAME, or --workflow WORKFLOW.py"
         raise InputError(msg)
-    return load_workflow(workflow).name
+    from legato import deploy
+
+    return deploy.stack_name(load_workflow(workflow))
 
 
 def target(arguments: argparse.Namespace, run: str | None = None) -> Target:

@@ -26,12 +26,13 @@ def run_remotely(workflow: Workflow, arguments: argparse.Namespace) -> Run | Non
     Raises:
         Left: Ctrl-C; the message says how to go on.
     """
+    from legato.deploy import stack_name
     from legato.remote import Target, start
 
     if arguments.store is not None:
         msg = "--store is for runs here; a run on AWS uses the store of its stack"
         raise InputError(msg)
-    name = arguments.stack_name or workflow.name
+    name = stack_name(workflow, arguments.stack_name)
     target = Target.of_stack(_aws.connect(arguments), name)
     # Known before it starts: whatever the moment of a Ctrl-C, the run can be found again.
     run = new_run_id()

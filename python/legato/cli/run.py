@@ -45,10 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search the result; instead of the workflow's queries",
     )
     parser.add_argument(
-        "--aws", action="store_true", help="run what legato deploy has deployed, and follow it"
+        "--aws",
+        action="store_true",
+        help="run what legato deploy has deployed, and follow it; the options of AWS imply it",
     )
     parser.add_argument(
-        "--detach", action="store_true", help="with --aws: start it, and do not follow it"
+        "--detach", action="store_true", help="on AWS: start it, and do not follow it"
     )
     _aws.add_arguments(parser)
 
@@ -57,14 +59,13 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the workflow; return the exit status."""
     workflow = load_workflow(arguments.workflow)
     queries = _queries(workflow, arguments)
-    if arguments.aws:
+    if _is_remote(arguments):
         from legato.cli._remote import run_remotely
 
         made = run_remotely(workflow, arguments)
         if made is None:
             return 0
         return _finish(workflow, made, arguments, queries)
-    _refuse_aws(arguments)
     with display() as shown:
         run = legato.run(
             workflow,
@@ -87,11 +88,10 @@ def _finish(
     return status
 
 
-def _refuse_aws(arguments: argparse.Namespace) -> None:
-    given = ("detach", "stack_name", "region", "profile", "endpoint_url")
-    for name in (name for name in given if getattr(arguments, name)):
-        msg = f"--{name.replace('_', '-')} is for runs on AWS; give --aws too"
-        raise InputError(msg)
+def _is_remote(arguments: argparse.Namespace) -> bool:
+    """Say whether a run is on AWS: --aws says so, and so does whatever else only such a run has."""
+    implied = ("detach", "stack_name", "region", "profile", "endpoint_url")
+    return arguments.aws or any(getattr(arguments, name) for name in implied)
 
 
 def _show(run: Run) -> None:

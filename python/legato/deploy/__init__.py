@@ -6,7 +6,7 @@ from legato.deploy._deploy import Options, deploy
 from legato.deploy._destroy import Left, destroy
 from legato.deploy._doctor import examine
 from legato.deploy._package import Package, build
-from legato.deploy._stack import Stack
+from legato.deploy._stack import Stack, stack_name
 
 __all__ = [
     "Aws",
@@ -19,4 +19,5 @@ __all__ = [
     "deploy",
     "destroy",
     "examine",
+    "stack_name",
 ]

@@ -24,7 +24,7 @@ from legato.deploy._package import (
     model_bytes,
 )
 from legato.deploy._platform import misfits, runtime_for
-from legato.deploy._stack import Stack
+from legato.deploy._stack import Stack, stack_name
 from legato.errors import InputError, OutputTooLargeError
 from legato.pipeline import check_revision
 from legato.workflow import Workflow, synth
@@ -46,7 +46,7 @@ class Options:
     """How to deploy.
 
     Attributes:
-        stack_name: By default the workflow's name.
+        stack_name: By default the workflow's name, with ``-`` for ``_``.
         parameters: Of the template, by name.
         wheels: Built wheels instead of the installed packages, of legato and numpy.
         bootstrap: A program for the runtime ``provided.al2023``.
@@ -106,7 +106,7 @@ class _Deployment:
         files = ModelFiles.from_dir(self.workflow.model)
         revision = self.workflow.model_revision
         check_revision(files, self.workflow.model, revision, f"workflow {self.workflow.name}")
-        stack = Stack(self.aws, self.options.stack_name or self.workflow.name)
+        stack = Stack(self.aws, stack_name(self.workflow, self.options.stack_name))
         mirrored = self._is_mirrored()
         package = self._package(mirrored=mirrored)
         artifacts = open_artifacts(self.aws, self.options.artifacts)

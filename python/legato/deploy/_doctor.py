@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from legato._aws import Aws
 from legato._home import open_store
 from legato._native import Store
+from legato.deploy import _stack
 from legato.deploy._check import Check, looked
 from legato.deploy._doctor_aws import look_at_identity, look_at_quotas, look_at_store
 from legato.deploy._doctor_local import look_for_boto3, look_here
@@ -53,7 +54,9 @@ def examine(  # noqa: PLR0913 - all are optional
     if any(check.level == "fail" for check in identity):
         return
     yield from looked("concurrency", lambda: look_at_quotas(aws, workflow))
-    name = stack_name or (workflow.name if workflow is not None else None)
+    name = stack_name
+    if workflow is not None:
+        name = _stack.stack_name(workflow, stack_name)
     if name is not None:
         yield from looked("stack", lambda: look_at_stack(Stack(aws, name)))
         yield from looked("store", lambda: _store(aws, name, workflow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,12 +12,37 @@ from legato._aws_errors import explained
 from legato.deploy._artifacts import Artifacts, partition
 from legato.deploy._watch import Say, Watch
 from legato.errors import InputError
+from legato.workflow import Workflow
 
 MAX_BODY_BYTES: Final = 51_200
 """Longest template that travels in the request; a longer one lies in the artifacts."""
 
 BETWEEN_S: Final = 2.0
 """Seconds between two looks at a stack."""
+
+
+MAX_NAME_CHARS: Final = 50
+"""A function is called ``<stack>-preprocessing``, in at most 64 characters."""
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+def stack_name(workflow: Workflow, given: str | None = None) -> str:
+    """Return the name of a workflow's stack: the one that was given, or one like the workflow's.
+
+    Raises:
+        InputError: CloudFormation or Lambda would not take it.
+    """
+    # A workflow may be called what a stack may not: with `_`, or with a digit in front.
+    like = workflow.name.replace("_", "-")
+    name = given or (like if like[0].isalpha() else f"legato-{like}")
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+        msg = (
+            f"stack name {name!r}: use up to {MAX_NAME_CHARS} letters, digits and '-', a letter "
+            "first; give another one with --stack-name"
+        )
+        raise InputError(msg)
+    return name
 
 
 @dataclass(frozen=True)

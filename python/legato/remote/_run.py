@@ -10,6 +10,7 @@ from legato._aws import Aws
 from legato._aws_errors import explained
 from legato._failures import Listener
 from legato._inputs import is_object, store_source
+from legato.deploy import _stack
 from legato.errors import InputError
 from legato.local import Run, new_run_id
 from legato.remote._follow import BETWEEN_S, follow
@@ -111,6 +112,6 @@ def run(  # noqa: PLR0913 - all but the first are optional
         >>> made = legato.remote.run(workflow, text="a prompt")  # doctest: +SKIP
     """
     aws = Aws.connect(region=region, profile=profile, endpoint_url=endpoint_url)
-    target = Target.of_stack(aws, stack_name or workflow.name)
+    target = Target.of_stack(aws, _stack.stack_name(workflow, stack_name))
     started = start(workflow, target, input=input, text=text)
     return follow(target, started, listener=listener, between_s=between_s)
