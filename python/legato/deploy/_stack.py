@@ -13,6 +13,7 @@ from legato.deploy._artifacts import Artifacts, partition
 from legato.deploy._watch import Say, Watch
 from legato.errors import InputError
 from legato.workflow import Workflow
+from legato.workflow._arns import MAX_STACK_CHARS
 
 MAX_BODY_BYTES: Final = 51_200
 """Longest template that travels in the request; a longer one lies in the artifacts."""
@@ -20,9 +21,6 @@ MAX_BODY_BYTES: Final = 51_200
 BETWEEN_S: Final = 2.0
 """Seconds between two looks at a stack."""
 
-
-MAX_NAME_CHARS: Final = 50
-"""A function is called ``<stack>-preprocessing``, in at most 64 characters."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
@@ -36,9 +34,9 @@ def stack_name(workflow: Workflow, given: str | None = None) -> str:
     # A workflow may be called what a stack may not: with `_`, or with a digit in front.
     like = workflow.name.replace("_", "-")
     name = given or (like if like[0].isalpha() else f"legato-{like}")
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+    if not _NAME.fullmatch(name) or len(name) > MAX_STACK_CHARS:
         msg = (
-            f"stack name {name!r}: use up to {MAX_NAME_CHARS} letters, digits and '-', a letter "
+            f"stack name {name!r}: use up to {MAX_STACK_CHARS} letters, digits and '-', a letter "
             "first; give another one with --stack-name"
         )
         raise InputError(msg)
