@@ -70,6 +70,11 @@ def definition(machine: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def labels(machine: Mapping[str, Any]) -> list[str]:
+    """Return the labels of a state machine's Maps: their executions are of `<machine>/<label>`."""
+    return [state["Label"] for _, state in _maps(definition(machine))]
+
+
 class _Machine:
     def __init__(self, name: str, machine: Mapping[str, Any], of: Of) -> None:
         self._name, self._about, self._of = name, machine, of

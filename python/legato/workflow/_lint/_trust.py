@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._lint._compare import MISSING, UNUSED, WIDE, Gap
 from legato.workflow._lint._iam import atoms, met
+from legato.workflow._lint._machine import labels
 
 if TYPE_CHECKING:
     from legato.workflow._lint._stack import Stack
@@ -54,8 +55,9 @@ def _taken(stack: Stack) -> Iterator[Taken]:
         yield _role(about["Role"]), "lambda.amazonaws.com", name, {}
     for name, about in stack.of("AWS::StepFunctions::StateMachine").items():
         arn = f"arn:aws:states:{_HERE}:stateMachine:{about['StateMachineName']}"
-        said = {**_ACCOUNT, "aws:SourceArn": arn}
-        yield _role(about["RoleArn"]), "states.amazonaws.com", name, said
+        for own in (arn, *(f"{arn}/{label}" for label in labels(about))):
+            said = {**_ACCOUNT, "aws:SourceArn": own}
+            yield _role(about["RoleArn"]), "states.amazonaws.com", name, said
     for name, about in stack.of("AWS::Events::Rule").items():
         said = {**_ACCOUNT, "aws:SourceArn": f"arn:aws:events:{_HERE}:rule/{about['Name']}"}
         for target in about["Targets"]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from legato.workflow._arns import machine_arn
 from legato.workflow._grant import EXECUTION, MACHINE, RULE, SCHEDULE, TRIGGER, Grant, is_function
 from legato.workflow._policy import VERSION, policy, sub
-from legato.workflow._states import STAGES
+from legato.workflow._states import SHARDS, STAGES
 
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
@@ -56,7 +56,9 @@ def _trust(workflow: Workflow, principal: str) -> dict[str, Any]:
 def _trusted(workflow: Workflow, principal: str) -> tuple[str, dict[str, Any]]:
     here = "${AWS::Region}:${AWS::AccountId}"
     if principal == MACHINE:
-        return "states.amazonaws.com", _from(machine_arn())
+        # The second is what the executions of the Map are of.
+        own = [machine_arn(), f"{machine_arn()}/{SHARDS}"]
+        return "states.amazonaws.com", {**_OWN_ACCOUNT, "ArnEquals": {"aws:SourceArn": own}}
     if principal == TRIGGER:
         return "states.amazonaws.com", _from(machine_arn(f"-{TRIGGER}"))
     if principal == RULE:
