@@ -343,6 +343,17 @@ class TestFailure:
         assert str(error).startswith(said)
         assert told in str(error)
 
+    def test_a_role_tells_its_stage(self) -> None:
+        said = (
+            "run x failed: s3:PutObject s3://b/p/validation/x was refused (to arn:aws:sts::1:assumed-role/"
+            "fleet-ValidationRole-12/f, resource arn:aws:s3:::b/p/validation/x: no)"
+        )
+        told = str(with_advice(AccessDeniedError(said), Place("s3://b/p")))
+        assert (
+            "statement WriteObjects is missing in the policy of role fleet-ValidationRole-12"
+            in told
+        )
+
     def test_no_advice_where_there_is_none(self) -> None:
         error = InputError("x")
         assert with_advice(error, Place("s3://b/p")) is error

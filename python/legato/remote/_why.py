@@ -16,6 +16,7 @@ from legato.conductor import Execution, HistoryEvent
 from legato.deploy._granted import Place
 from legato.errors import AccessDeniedError, LegatoError, WorkflowError
 from legato.remote._target import Target
+from legato.workflow import STAGES
 
 _MS: Final = len("2026-01-01T00:00:00.000")
 """Times are compared to the millisecond: zones are written in two ways."""
@@ -170,13 +171,19 @@ def with_advice(error: LegatoError, place: Place) -> LegatoError:
     if "explicit deny" in said:
         # No statement that allows can help against one that denies.
         return AccessDeniedError(f"{said}; a statement denies {action} to {whom}: change that one")
-    state = _STATE.search(said)
-    made = place.covering(state.group(1).lower() if state else None, action, resource)
+    made = place.covering(_stage(said, role.group(1) if role else ""), action, resource)
     if made is None:
         allowed = statement(action, resource)
         return AccessDeniedError(f"{said}; add to the policy of {whom}: {allowed}")
     advice = f"statement {made['Sid']} is missing in the policy of {whom}: deploy again, or add it"
     return AccessDeniedError(f"{said}; {advice}: {json.dumps(made)}")
+
+
+def _stage(said: str, role: str) -> str | None:
+    """Return the stage that was denied: the state that failed, or whose role it was."""
+    state = _STATE.search(said)
+    named = state.group(1) if state else next((s for s in STAGES if f"{s}Role" in role), None)
+    return named.lower() if named else None
 
 
 def _event(run: str, kind: str, state: str, output: Any) -> HistoryEvent:
