@@ -89,8 +89,8 @@ def asking(fleet: Stack) -> Iterator[Asking]:
     made.queues.delete_queue(QueueUrl=made.queue)
 
 
-def work(stack: Stack, event: dict[str, Any], token: str, folder: Path) -> tuple[int, list[Any]]:
-    """Run the container's entry point as ECS would; return its exit status and its log."""
+def work(stack: Stack, event: dict[str, Any], token: str, folder: Path) -> tuple[int, list[str]]:
+    """Run the container's entry point as ECS would; return its exit status and the levels of its log."""
     function = stack.client("lambda").get_function_configuration(
         FunctionName=stack.function("Inference")
     )
@@ -108,32 +108,32 @@ def work(stack: Stack, event: dict[str, Any], token: str, folder: Path) -> tuple
         env=environ, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert not done.stderr, done.stderr
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, [json.loads(line)["level"] for line in done.stdout.splitlines()]
 
 
 def test_tokens(fleet: Stack, event: dict[str, Any], asking: Asking, tiny_bert: Path) -> None:
-    outputs = set(fleet.store.list("inference/"))
-    # Nobody does the task in time; who comes late does nothing, and fails nothing.
+    # Nobody does the task in time; who comes late fails nothing.
     late = asking.start(event)
     stale = asking.take()
     assert asking.wait(late)["error"] == "States.Timeout"
-    status, log = work(fleet, event, stale, tiny_bert)
-    assert (status, [line["level"] for line in log]) == (0, ["WARNING"])
-    assert set(fleet.store.list("inference/")) == outputs
+    status, levels = work(fleet, event, stale, tiny_bert)
+    assert status == 0
+    assert "WARNING" in levels
 
     again = asking.start(event)
     token = asking.take()
-    status, log = work(fleet, event, token, tiny_bert)
-    assert (status, log[-1]["level"]) == (0, "INFO")
+    assert work(fleet, event, token, tiny_bert) == (0, ["INFO"])
     ended = asking.wait(again)
     assert ended["status"] == "SUCCEEDED"
     output = json.loads(ended["output"])
-    assert output["counts"]["inference"]["cached"] == 0
+    made = {key: fleet.store.get(key) for key in fleet.store.list("inference/")}
 
-    # Delivered twice: the second one's token is used up, and the task is as it was.
-    status, log = work(fleet, event, token, tiny_bert)
-    assert (status, log[-1]["level"]) == (0, "WARNING")
+    # Delivered twice: the second one's token is used up, and all is as it was.
+    status, levels = work(fleet, event, token, tiny_bert)
+    assert status == 0
+    assert "WARNING" in levels
     assert asking.wait(again) == ended
+    assert {key: fleet.store.get(key) for key in fleet.store.list("inference/")} == made
 
     # The machine goes on with what the worker has made.
     found = fleet.invoke("Inference", event)
