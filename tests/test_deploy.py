@@ -21,6 +21,7 @@ from legato.deploy._changes import prepare
 from legato.deploy._events import failures, line
 from legato.deploy._package import Entry, Package
 from legato.deploy._platform import Needs
+from legato.deploy._stack import TAG
 from legato.errors import InputError, WorkflowError
 from tests import aws_stack
 from tests.servers import ministack
@@ -57,10 +58,11 @@ def stack(aws: Aws) -> Stack:
     return Stack(aws, f"test-{uuid.uuid4().hex[:8]}", between_s=0.05)
 
 
-def apply(stack: Stack, text: str, **parameters: str) -> list[str]:
-    """Create or update; return the lines of progress."""
+def apply(stack: Stack, text: str, *, of: str | None = None, **parameters: str) -> list[str]:
+    """Create or update, as of a workflow; return the lines of progress."""
     said: list[str] = []
-    changes = prepare(stack, stack.body(text, open_artifacts(stack.aws)), parameters)
+    tags = {TAG: of} if of is not None else {}
+    changes = prepare(stack, stack.body(text, open_artifacts(stack.aws)), parameters, tags=tags)
     if changes.changes:
         changes.execute(said.append)
     return said
@@ -164,13 +166,22 @@ class TestDestroy:
         assert (left.buckets, left.deleted) == ((), 3)
         assert bucket not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
 
+    def test_a_stack_of_somebody_else_is_kept(
+        self, stack: Stack, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        apply(stack, template(), of=None)
+        where = ["--stack-name", stack.name, "--endpoint-url", str(stack.aws.endpoint_url)]
+        assert main(["destroy", *where, "--yes", "--delete-data"]) == 1
+        assert "is not of legato" in capsys.readouterr().err
+        assert stack.describe() is not None
+
     def test_nothing_to_destroy(self, stack: Stack) -> None:
         assert destroy(stack).buckets == ()
 
     def test_the_command_asks(
         self, stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        apply(stack, template())
+        apply(stack, template(), of="test")
         where = ["--stack-name", stack.name, "--endpoint-url", str(stack.aws.endpoint_url)]
         monkeypatch.setattr("sys.stdin", io.StringIO())
         assert main(["destroy", *where]) == 1
@@ -252,6 +263,19 @@ class TestWorkflow:
         )  # fmt: skip
         assert "~ InferenceFunction (AWS::Lambda::Function)" in shown.err
         assert fleet.legato("status").status in {0, 1}
+
+    @pytest.mark.parametrize(
+        ("of", "said"), [(None, "is not of legato"), ("other", "is of workflow other")]
+    )
+    def test_a_stack_of_something_else_is_not_changed(
+        self, fleet: aws_stack.Stack, stack: Stack, of: str | None, said: str
+    ) -> None:
+        apply(stack, template(), of=of)
+        had = stack.resources()
+        done = fleet.legato("deploy", "--stack-name", stack.name)
+        assert done.status == 1
+        assert said in done.err
+        assert stack.resources() == had
 
     def test_a_parameter_that_is_none(self, fleet: aws_stack.Stack) -> None:
         boot = str(fleet.definition.with_name("bootstrap"))

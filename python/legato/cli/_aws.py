@@ -60,7 +60,7 @@ def target(arguments: argparse.Namespace, run: str | None = None) -> Target:
         and (run or "").startswith("arn:")
     ):
         # The machine has the name of its stack.
-        return Target.of_stack(aws, str(run).split(":")[6])
+        return Target.of_stack(aws, str(run).split(":")[6].partition("/")[0])
     return Target.of_stack(aws, stack_name(arguments, arguments.workflow))
 
 

@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="program of the functions for the runtime provided.al2023, for emulators",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="show what would change, and change nothing"
+        "--dry-run",
+        action="store_true",
+        help="show what would change in the stack, and leave it as it is",
     )
     _aws.add_arguments(parser)
 

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     aws = _aws.connect(arguments)
     name = _aws.stack_name(arguments, arguments.workflow)
     stack = Stack(aws, name)
-    if stack.describe() is None:
+    if stack.workflow() is None:
         sys.stdout.write(f"there is no stack {name} in {aws.region}; nothing to do\n")
         return 0
     buckets = buckets_of(stack)

@@ -24,13 +24,12 @@ from legato.deploy._package import (
     model_bytes,
 )
 from legato.deploy._platform import misfits, runtime_for
-from legato.deploy._stack import Stack, stack_name
+from legato.deploy._stack import TAG, Stack, stack_name
 from legato.errors import InputError, OutputTooLargeError
 from legato.pipeline import check_revision
 from legato.workflow import Workflow, synth
 
 TEMPLATE: Final = "template.yaml"
-TAG: Final = "legato:workflow"
 RELEASE_CHARS: Final = 16
 
 LEAST_TMP_MIB: Final = 512
@@ -85,7 +84,8 @@ def deploy(
     Raises:
         WorkflowError: The workflow has a gap in its grants, or a resource failed.
         OutputTooLargeError: The functions are over Lambda's limit.
-        InputError: Native modules do not fit the functions, or a parameter is not known.
+        InputError: Native modules do not fit the functions, a parameter is not known, or the
+            stack is of something else.
     """
     return _Deployment(workflow, aws, options or Options(), say or _silent).run()
 
@@ -102,11 +102,11 @@ class _Deployment:
     say: Say
 
     def run(self) -> dict[str, str]:
+        stack = self._stack()
         template = self._template()
         files = ModelFiles.from_dir(self.workflow.model)
         revision = self.workflow.model_revision
         check_revision(files, self.workflow.model, revision, f"workflow {self.workflow.name}")
-        stack = Stack(self.aws, stack_name(self.workflow, self.options.stack_name))
         mirrored = self._is_mirrored()
         package = self._package(mirrored=mirrored)
         artifacts = open_artifacts(self.aws, self.options.artifacts)
@@ -133,6 +133,18 @@ class _Deployment:
             parameters["ModelId"] = self._mirror(files, outputs["StoreUrl"])
             outputs = self._apply(stack, template, parameters, artifacts)
         return outputs
+
+    def _stack(self) -> Stack:
+        stack = Stack(self.aws, stack_name(self.workflow, self.options.stack_name))
+        found = stack.workflow()
+        if found not in {None, self.workflow.name}:
+            # An update would remove what the other one has.
+            msg = (
+                f"stack {stack.name} is of workflow {found}, not of {self.workflow.name}; give "
+                "another --stack-name, or legato destroy it first"
+            )
+            raise InputError(msg)
+        return stack
 
     def _template(self) -> str:
         if self.options.template is not None:

@@ -21,6 +21,8 @@ MAX_BODY_BYTES: Final = 51_200
 BETWEEN_S: Final = 2.0
 """Seconds between two looks at a stack."""
 
+TAG: Final = "legato:workflow"
+"""Tag of a stack that legato has made: its workflow's name."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
@@ -90,6 +92,24 @@ class Stack:
             )
             raise InputError(msg)
         return {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", ())}
+
+    def workflow(self) -> str | None:
+        """Return the workflow that the stack is of; None where it is not there.
+
+        Raises:
+            InputError: The stack is not of legato.
+        """
+        found = self.describe()
+        if found is None:
+            return None
+        name = next((t["Value"] for t in found.get("Tags", ()) if t["Key"] == TAG), None)
+        if name is None:
+            msg = (
+                f"stack {self.name} in {self.aws.region} is not of legato: it has no tag {TAG}; "
+                "give --stack-name another name"
+            )
+            raise InputError(msg)
+        return str(name)
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the resources that the stack has."""
