@@ -243,7 +243,7 @@ class TestLimits:
             ),
             ({}, {}, {"inference": 50}, "Inference of a shard"),
             ({"shard_records": 1}, {}, {}, "shards"),
-            ({"shard_records": 4}, {}, {}, "Ingestion"),
+            ({"shard_records": 4}, {}, {"request_s": 0.3}, "Ingestion"),
             ({"memory_mb": 512}, {"weights_bytes": 1 << 30}, {}, "memory of Inference"),
             ({"fleet": 1}, {"records": 1_000_000}, {"inference": 60}, "the run"),
         ],
@@ -266,7 +266,7 @@ class TestLimits:
                 "a shard, as an EXPRESS child",
             ),
             ({}, {"inference": 60}, "Inference of a shard"),
-            ({"shard_records": 4}, {}, "Ingestion"),
+            ({"shard_records": 4}, {"request_s": 0.3}, "Ingestion"),
             ({"shard_records": 1}, {}, "shards"),
         ],
     )

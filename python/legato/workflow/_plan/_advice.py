@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from legato.stages._at_once import CALLS
 from legato.stages._shards import SHARD_BYTES
 from legato.workflow._plan._figures import READ_AT_ONCE, Figures
 from legato.workflow._plan._requests import PER_SHARD
@@ -30,7 +31,7 @@ def advise(workflow: Workflow, made: Figures, stage: str, seconds: float, wanted
         return _more_memory(made, stage, seconds, wanted) or smaller(workflow, made, wanted)
     asked = PER_SHARD[stage]
     each_s = (asked.puts + asked.gets) * made.speed.request_s
-    each_s /= READ_AT_ONCE if stage == STORAGE else 1
+    each_s /= READ_AT_ONCE if stage == STORAGE else CALLS
     # What is left for shards, once everything else is done.
     room = wanted - (seconds - made.shards * each_s)
     if room < each_s:
@@ -70,7 +71,7 @@ def _more_memory(made: Figures, stage: str, seconds: float, wanted: float) -> st
     Nothing but requests to S3 goes as slowly with more processors.
     """
     asked = PER_SHARD[stage]
-    calls = made.shards if stage == INGESTION else 1
+    calls = made.shards / CALLS if stage == INGESTION else 1
     waiting = calls * (asked.puts + asked.gets) * made.speed.request_s + made.speed.start_s
     if wanted <= waiting:
         return ""

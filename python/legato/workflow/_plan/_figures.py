@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from legato.stages._at_once import CALLS
 from legato.stages._shards import SHARD_BYTES
 from legato.workflow._plan._assumptions import ACCOUNT_CONCURRENCY, Load, Speed
 from legato.workflow._plan._counts import DocumentCounts, count_document
@@ -162,9 +163,9 @@ class _Timing:
     def seconds(self, stage: str) -> float:
         """Return how long one call of a stage takes, its start aside."""
         if stage == INGESTION:
-            # It writes one shard after another.
-            asked = of_ingestion(self.shards, self.data_bytes)
-            return _TASK_S + self._asking(asked) + self._working(stage, self.load.records)
+            requests = of_ingestion(self.shards, self.data_bytes)
+            written = Requests(math.ceil(requests.puts / CALLS), requests.gets)
+            return _TASK_S + self._asking(written) + self._working(stage, self.load.records)
         if stage == STORAGE:
             requests = of_storage(self.shards)
             reads = Requests(requests.puts, math.ceil(requests.gets / READ_AT_ONCE))
