@@ -15,8 +15,8 @@ INFERENCE_RATE: Final = 1000.0
 """Tokens per second and processor where nothing was measured: less than small models do."""
 
 TOKENIZING_RATE: Final = 2_000_000.0
-"""Tokens per second and processor that tokenization makes, where nothing was measured: less than any
-of the fast paths does."""
+"""Tokens per second and processor that tokenization makes, where nothing was measured: less than
+any of the fast paths does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
