@@ -255,7 +255,10 @@ def test_the_version_is_pinned_on_s3(s3: S3Server, s3_url: str, tiny_bert: Path)
     assert first.version is not None
     # As an event of S3 says it: without quotes.
     etag = first.version.strip('"')
-    assert ingest(chain, uri, etag)["counts"]["ingestion"]["out"] == len(TEXTS)
+    found = ingest(chain, uri, etag)
+    assert found["counts"]["ingestion"]["out"] == len(TEXTS)
+    # Whatever dataset the functions were deployed with.
+    assert found["run"]["dataset"] == {"id": first.uri, "version": f"sha256:{first.sha256}"}
     assert ingest(chain, uri, "")["counts"]["ingestion"]["cached"] == 1
     store.put(lines(TEXTS[:2]), "inputs/in/x.jsonl")
     with pytest.raises(InputError, match="it was replaced since"):

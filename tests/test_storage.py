@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import legato
 from legato._scope import Scope
-from legato.errors import CorruptObjectError
+from legato.errors import CorruptObjectError, WorkflowError
 from legato.settings import Settings
-from legato.stages import storage
+from legato.stages import inference, preprocessing, storage
+from legato.stages._events import definition
 from tests.servers.proxy import FaultProxy
 from tests.test_stages import SHARD_STAGES
 
@@ -96,3 +98,31 @@ def test_the_records_are_those_of_the_plain_way(store: legato.Store) -> None:
     assert found[3] is None
     for index in (i for i in range(40) if i != 3):
         assert found[index] == scope.get_json(f"runs/r/shards/{index:05d}.json")
+
+
+def test_the_result_names_what_the_run_has_read(store: legato.Store) -> None:
+    event = fleet(store, 1)
+    event["run"]["dataset"] = {"id": "given.jsonl", "version": "sha256:1"}
+    settings = Settings(store=store.url, dataset_id="deployed.jsonl", dataset_version="7")
+    done = storage.handler.bind(settings, store)(event)
+    found = store.load(legato.Ref.from_dict(done["result"]))["dataset"]
+    assert found == {"id": "given.jsonl", "version": "sha256:1"}
+    del event["run"]["dataset"]
+    done = storage.handler.bind(settings, store)(event)
+    found = store.load(legato.Ref.from_dict(done["result"]))["dataset"]
+    assert found == {"id": "deployed.jsonl", "version": "7"}
+
+
+@pytest.mark.parametrize("changed", [{"model_revision": "b"}, {"parameters": {"top_k": 2}}])
+@pytest.mark.parametrize("stage", [preprocessing, inference, storage])
+def test_a_run_that_another_deployment_has_begun(
+    store: legato.Store, stage: Any, changed: dict[str, Any]
+) -> None:
+    settings = Settings(store=store.url, task="text-classification", model_revision="a")
+    event = fleet(store, 1)
+    event["run"]["definition"] = definition(settings)
+    if stage is storage:
+        stage.handler.bind(settings, store)(event)
+    later = replace(settings, **changed)
+    with pytest.raises(WorkflowError, match="was deployed with another model or other parameters"):
+        stage.handler.bind(later, store)(event)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import legato._native as native
 from legato._native import Ref
-from legato.errors import InputError
+from legato.errors import InputError, WorkflowError
+from legato.settings import Settings
 from legato.step import Task
 
 if TYPE_CHECKING:
@@ -55,6 +57,49 @@ def source_of(event: Mapping[str, Any], task: Task) -> Ref:
         )
         raise InputError(msg)
     return task.scope.adopt(uri, version or None)
+
+
+def dataset_of(event: Mapping[str, Any], task: Task, source: Ref) -> dict[str, Any]:
+    """Return what the run reads, as its results name it: a deployment's own dataset is not it.
+
+    What the event says; of an object that an event only points to, where it lies and its digest;
+    otherwise the settings'.
+    """
+    told, settings = task.run.get("dataset"), task.settings
+    if isinstance(told, Mapping) and told.get("id"):
+        name, version = told["id"], told.get("version")
+    elif isinstance(event.get("input"), Mapping):
+        name, version = source.uri, None
+    else:
+        return {"id": settings.dataset_id, "version": settings.dataset_version}
+    return {"id": name, "version": version or f"sha256:{source.sha256}"}
+
+
+def definition(settings: Settings) -> str:
+    """Return a digest of the settings that decide what answers a run gives."""
+    about = {
+        "task": settings.task,
+        "model": settings.model_revision,
+        "dtype": settings.dtype,
+        "max_length": settings.max_length,
+        "parameters": dict(settings.parameters),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def check_definition(task: Task) -> None:
+    """Refuse to go on with a run that another deployment of the workflow has begun.
+
+    Raises:
+        WorkflowError: Model, task or parameters are others than when Ingestion ran.
+    """
+    begun = task.run.get("definition")
+    if begun is not None and begun != definition(task.settings):
+        msg = (
+            "the workflow was deployed with another model or other parameters since this run "
+            "began; run it again: what is the same is not computed again"
+        )
+        raise WorkflowError(msg)
 
 
 def run_id(task: Task) -> str:

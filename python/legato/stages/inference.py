@@ -11,7 +11,7 @@ from legato._events import JSONL, TENSORS
 from legato._native import Ref, Tokens
 from legato._scope import Folder
 from legato.stages import _models
-from legato.stages._events import VECTORS, ref_of
+from legato.stages._events import VECTORS, check_definition, ref_of
 from legato.step import Task, step
 
 
@@ -26,7 +26,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     Raises:
         InputError: The tokens are of another tokenizer than the model's, or a parameter of the task
             is wrong.
+        WorkflowError: Another deployment has begun the run.
     """
+    check_definition(task)
     tokens = ref_of(event, "tokens")
     files, settings = _models.model_files(task), task.settings
     parameters: dict[str, Any] = {

@@ -19,7 +19,7 @@ from legato.errors import InputError
 from legato.settings import Settings
 from legato.stages import _models
 from legato.stages._at_once import mapped
-from legato.stages._events import run_id, source_of
+from legato.stages._events import dataset_of, definition, run_id, source_of
 from legato.stages._readers import COMPRESSED, Rejected, kind_of, read_records
 from legato.stages._shards import BATCH_BYTES, Limits, Shard, cut
 from legato.step import Task, step
@@ -69,6 +69,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     task.count(records_in=summary["in"], out=summary["out"], cached=cached)
     run = {
         **task.run,
+        "dataset": dataset_of(event, task, source),
+        "definition": definition(settings),
         "manifest": manifest,
         "manifest_key": _key(task, manifest),
         "results_prefix": bucket_key(task.scope.store.url, f"runs/{run_id(task)}/map"),

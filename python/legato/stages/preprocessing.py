@@ -7,7 +7,7 @@ from typing import Any
 
 from legato._events import TOKENS
 from legato.stages import _models
-from legato.stages._events import read_shard, ref_of
+from legato.stages._events import check_definition, read_shard, ref_of
 from legato.step import Task, step
 
 
@@ -20,7 +20,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
     Raises:
         InputError: A parameter of the task is wrong.
+        WorkflowError: Another deployment has begun the run.
     """
+    check_definition(task)
     shard = ref_of(event, "shard", "ref")
     files, settings = _models.pinned_files(task), task.settings
     length = _models.max_length(settings, files)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from legato._native import Ref
-from legato.stages._events import ref_of, run_id
+from legato.stages._events import check_definition, ref_of, run_id
 from legato.step import Task, step
 
 SHARD_STAGES = ("preprocessing", "inference", "validation")
@@ -29,7 +29,11 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     Returns:
         ``status`` (``complete`` or ``incomplete``), ``result`` (the manifest's reference),
         ``missing`` (indices of shards without a part, up to 20) and ``counts`` of every stage.
+
+    Raises:
+        WorkflowError: Another deployment has begun the run.
     """
+    check_definition(task)
     manifest = ref_of(event, "run", "manifest")
     lines = task.get(manifest).splitlines()
     shards = [json.loads(line) for line in lines]
@@ -42,7 +46,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         "workflow": settings.workflow,
         "task": settings.task,
         "model": {"id": settings.model_id, "revision": settings.model_revision},
-        "dataset": {"id": settings.dataset_id, "version": settings.dataset_version},
+        "dataset": task.run.get("dataset")
+        or {"id": settings.dataset_id, "version": settings.dataset_version},
         "status": "incomplete" if missing else "complete",
         "missing": missing,
     }
