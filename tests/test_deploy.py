@@ -23,6 +23,7 @@ from legato.deploy._package import Entry, Package
 from legato.deploy._platform import Needs
 from legato.deploy._stack import TAG
 from legato.errors import InputError, WorkflowError
+from legato.remote import Target
 from tests import aws_stack
 from tests.servers import ministack
 
@@ -111,6 +112,8 @@ class TestStack:
         assert "give another --stack-name" in str(e.value)
         assert "create failed" in " ".join(said)
         assert (stack.describe() or {})["StackStatus"] == "ROLLBACK_COMPLETE"
+        with pytest.raises(InputError, match=r"is ROLLBACK_COMPLETE .*legato destroy, then deploy"):
+            Target.of_stack(stack.aws, stack.name)
         with pytest.raises(WorkflowError, match=r"can only delete.*legato destroy"):
             prepare(stack, stack.body(template()), {})
         destroy(stack, delete_data=True)
@@ -276,6 +279,15 @@ class TestWorkflow:
         assert done.status == 1
         assert said in done.err
         assert stack.resources() == had
+
+    def test_a_bucket_that_is_there(self, fleet: aws_stack.Stack, stack: Stack) -> None:
+        boot = str(fleet.definition.with_name("bootstrap"))
+        kept = f"BucketName={fleet.outputs['BucketName']}"
+        named = ["--stack-name", stack.name, "--bootstrap", boot]
+        done = fleet.legato("deploy", *named, "--parameter", kept)
+        assert done.status == 1
+        assert "this bucket is there already" in done.err
+        assert stack.describe() is None
 
     def test_a_parameter_that_is_none(self, fleet: aws_stack.Stack) -> None:
         boot = str(fleet.definition.with_name("bootstrap"))

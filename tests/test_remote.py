@@ -609,6 +609,21 @@ class TestErrors:
         assert "SettingsError: boto3 is not installed" in done.stderr
         assert "pip install 'legato[aws]'" in done.stderr
 
+    @pytest.mark.parametrize(
+        "url", ["foo", "foo:8080", "http://", "ftp://h", "http://[1", "http://h:x"]
+    )
+    def test_an_endpoint_that_is_none(self, url: str) -> None:
+        with pytest.raises(errors.SettingsError, match="the endpoint is no URL"):
+            Aws.connect(endpoint_url=url)
+
+    @pytest.mark.parametrize("verb", ["status", "redrive"])
+    def test_a_run_that_is_not_there(self, fleet: aws_stack.Stack, verb: str) -> None:
+        at = ["--stack-name", fleet.name, "--endpoint-url", fleet.server.endpoint]
+        done = command(verb, "nope", *at)
+        assert done.returncode == 1
+        assert f"there is no run nope of stack {fleet.name}" in done.stderr
+        assert "legato status --stack-name" in done.stderr
+
     def test_no_region(self, fleet: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("AWS_REGION")
         with pytest.raises(errors.SettingsError, match="no AWS region is set; give --region"):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from legato._aws_errors import explained
 from legato.errors import SettingsError
@@ -45,10 +46,13 @@ class Aws:
             endpoint_url: By default AWS_ENDPOINT_URL, or AWS itself.
 
         Raises:
-            SettingsError: boto3 is not installed, there is no such profile, or no region.
+            SettingsError: boto3 is not installed, the endpoint is no URL, there is no such
+                profile, or no region.
         """
         boto3 = _boto3()
         from botocore.exceptions import ProfileNotFound
+
+        _check_endpoint(endpoint_url or os.environ.get("AWS_ENDPOINT_URL"))
 
         for name, value in (
             ("AWS_REGION", region),
@@ -105,6 +109,20 @@ class Aws:
     def account(self) -> str:
         """The account's id, 12 digits."""
         return self.identity["Account"]
+
+
+def _check_endpoint(url: str | None) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # Not quoted: a URL may hold a password.
+        msg = "the endpoint is no URL; write --endpoint-url http://HOST:PORT, or leave it out"
+        raise SettingsError(msg)
 
 
 def _boto3() -> Any:

@@ -104,18 +104,23 @@ def open_artifacts(aws: Aws, url: str | None = None) -> Artifacts:
         if scheme != "s3" or not bucket:
             msg = f"--artifacts is {url!r}; use s3://bucket/prefix"
             raise InputError(msg)
-        if not _has_bucket(aws, bucket):
+        if not has_bucket(aws, bucket):
             msg = f"there is no bucket {bucket}; create it, or leave --artifacts out"
             raise InputError(msg)
         return Artifacts(aws, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
     bucket = f"legato-artifacts-{aws.account}-{aws.region}"
     # Its owner is checked: names of buckets are the whole world's, and anybody can have this one.
-    if not _has_bucket(aws, bucket, ExpectedBucketOwner=aws.account):
+    if not has_bucket(aws, bucket, ExpectedBucketOwner=aws.account):
         _make(aws, bucket)
     return Artifacts(aws, bucket)
 
 
-def _has_bucket(aws: Aws, bucket: str, **owner: str) -> bool:
+def has_bucket(aws: Aws, bucket: str, **owner: str) -> bool:
+    """Return whether a bucket is there.
+
+    Raises:
+        AccessDeniedError: It may be, and is somebody else's or not to be looked at.
+    """
     from botocore.exceptions import ClientError
 
     with explained("s3:ListBucket", f"arn:{partition(aws.region)}:s3:::{bucket}"):

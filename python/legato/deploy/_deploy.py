@@ -12,7 +12,7 @@ from typing import Final
 
 from legato._aws import Aws
 from legato._native import ModelFiles
-from legato.deploy._artifacts import Artifacts, open_artifacts
+from legato.deploy._artifacts import Artifacts, has_bucket, open_artifacts
 from legato.deploy._changes import ChangeSet, prepare
 from legato.deploy._package import (
     MAX_UNZIPPED_BYTES,
@@ -214,6 +214,7 @@ class _Deployment:
             raise InputError(msg)
         known = {name: value for name, value in parameters.items() if name in declared}
         given = {**known, **self.options.parameters}
+        self._check_bucket(stack, given.get("BucketName"))
         if "Release" in declared:
             # A version of a function is published when this changes: with any other parameter.
             had = {name: v for name, v in stack.parameters().items() if name in declared}
@@ -226,6 +227,17 @@ class _Deployment:
         if changes.changes:
             changes.execute(self.say)
         return stack.outputs()
+
+    def _check_bucket(self, stack: Stack, name: str | None) -> None:
+        """Refuse a bucket that is there already: CloudFormation would say so after a rollback."""
+        if not name or stack.parameters().get("BucketName") == name:
+            return
+        if has_bucket(self.aws, name):
+            msg = (
+                f"BucketName={name}: this bucket is there already, and a stack can only make a new "
+                "one; leave BucketName out, or give another name. What is in the old one stays"
+            )
+            raise InputError(msg)
 
     def _show(self, changes: ChangeSet) -> None:
         stack = changes.stack

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from legato._aws_errors import explained
 from legato._failures import Failures, Listener
 from legato._native import Ref
 from legato.conductor import Execution, HistoryEvent
@@ -112,9 +111,7 @@ class Follower:
 
     def describe(self) -> dict[str, Any]:
         """Return what AWS says of the execution."""
-        with explained("states:DescribeExecution", self._arn):
-            client = self._target.aws.client("stepfunctions")
-            return dict(client.describe_execution(executionArn=self._arn))
+        return self._target.describe(self._arn)
 
     def _look(self) -> None:
         for event in self._history.fresh():

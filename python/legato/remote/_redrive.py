@@ -35,9 +35,7 @@ def redrive(target: Target, run: str) -> None:
         msg = f"run {name} is EXPRESS, which Step Functions does not redrive; {_AGAIN}"
         raise InputError(msg)
     client = target.aws.client("stepfunctions")
-    with explained("states:DescribeExecution", arn):
-        found = client.describe_execution(executionArn=arn)
-    reason = refusal(found)
+    reason = refusal(target.describe(arn))
     if reason is not None:
         msg = f"run {name} cannot be redriven: {reason}"
         raise InputError(msg)

@@ -104,8 +104,7 @@ def status(target: Target, run: str) -> Status:
         AccessDeniedError: The caller may not look.
     """
     arn = target.execution(run)
-    with explained("states:DescribeExecution", arn):
-        found = target.aws.client("stepfunctions").describe_execution(executionArn=arn)
+    found = target.describe(arn)
     name = arn.rpartition(":")[2]
     failures = Failures(None)
     events = list(History(target.aws, arn).fresh())
