@@ -24,6 +24,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 OWNER = "123456789012"
 
 
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """Verbs of AWS set what they are given in the environment, where stores find it: for one test alone."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_bert() -> Path:
     """A random BERT of 32 dimensions: fast, and shaped like a real model."""

@@ -632,6 +632,7 @@ class TestErrors:
         assert Aws.connect().region == "eu-west-3"
         with pytest.raises(errors.SettingsError, match="no such AWS profile"):
             Aws.connect(profile="nobody")
+        assert "AWS_PROFILE" not in os.environ
 
     def test_the_native_store_hears_of_it(
         self, fleet: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch

@@ -53,14 +53,6 @@ class Aws:
         from botocore.exceptions import ProfileNotFound
 
         _check_endpoint(endpoint_url or os.environ.get("AWS_ENDPOINT_URL"))
-
-        for name, value in (
-            ("AWS_REGION", region),
-            ("AWS_PROFILE", profile),
-            ("AWS_ENDPOINT_URL", endpoint_url),
-        ):
-            if value is not None:
-                os.environ[name] = value
         asked = region or os.environ.get("AWS_REGION") or None
         try:
             session = boto3.session.Session(region_name=asked, profile_name=profile)
@@ -71,6 +63,13 @@ class Aws:
         if not found:
             msg = "no AWS region is set; give --region, or set AWS_REGION"
             raise SettingsError(msg)
+        for name, value in (
+            ("AWS_REGION", region),
+            ("AWS_PROFILE", profile),
+            ("AWS_ENDPOINT_URL", endpoint_url),
+        ):
+            if value is not None:
+                os.environ[name] = value
         return cls(found, endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None, session)
 
     def client(self, service: str) -> Any:
