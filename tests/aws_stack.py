@@ -239,7 +239,9 @@ class Stack:
     def forget_model(self, stage: str) -> None:
         """Let the next call of a stage be the first on a machine that never had the model."""
         self.kill(stage, grown_s=0)
-        shutil.rmtree(self.server.server.log.parent / "tmp" / self.function(stage), True)
+        shutil.rmtree(
+            self.server.server.log.parent / "tmp" / self.function(stage), ignore_errors=True
+        )
 
     def kill(self, stage: str, *, grown_s: float = 1) -> int:
         """Kill the processes of a stage's function, as kill -9 does; say how many there were.
