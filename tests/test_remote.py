@@ -144,6 +144,9 @@ class TestRun:
             "status", as_json["execution"], "--endpoint-url", fleet.server.endpoint, "--json"
         )
         assert json.loads(short.stdout)["run"] == run
+        of_file = command("status", str(fleet.definition), *where(fleet))
+        assert of_file.returncode == 0
+        assert run in of_file.stdout
         listed = command("status", *where(fleet))
         assert run in listed.stdout
         assert fleet.machine in listed.stdout

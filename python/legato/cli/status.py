@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "run", nargs="?", help="a run's id, or its execution's ARN; without it the last runs"
+        "run",
+        nargs="?",
+        help="a run's id, or its execution's ARN; of WORKFLOW.py, or without it, the last runs",
     )
     parser.add_argument("--workflow", type=Path, metavar="FILE", help="instead of --stack-name")
     what = parser.add_mutually_exclusive_group()
@@ -36,6 +38,9 @@ def main(arguments: argparse.Namespace) -> int:
     from legato.errors import InputError
     from legato.remote import status, stop
 
+    if (arguments.run or "").endswith(".py"):
+        # As of the other verbs; a run's id has no ending.
+        arguments.workflow, arguments.run = Path(arguments.run), None
     if arguments.run is None and (arguments.follow or arguments.stop):
         msg = "which run? give its id; without it the last runs of the stack are shown"
         raise InputError(msg)
