@@ -280,6 +280,19 @@ class TestWorkflow:
         assert said in done.err
         assert stack.resources() == had
 
+    @pytest.mark.parametrize("verb", ["deploy", "destroy"])
+    def test_ctrl_c(
+        self, fleet: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        def pressed(*_arguments: object, **_options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(f"legato.deploy.{verb}", pressed)
+        done = fleet.legato(verb, *(["--yes"] if verb == "destroy" else []))
+        assert done.status == 130
+        assert "what CloudFormation has begun goes on" in done.err
+        assert "shards" not in done.err
+
     def test_a_bucket_that_is_there(self, fleet: aws_stack.Stack, stack: Stack) -> None:
         boot = str(fleet.definition.with_name("bootstrap"))
         kept = f"BucketName={fleet.outputs['BucketName']}"

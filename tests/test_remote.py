@@ -619,6 +619,16 @@ class TestErrors:
         with pytest.raises(errors.SettingsError, match="the endpoint is no URL"):
             Aws.connect(endpoint_url=url)
 
+    def test_an_input_that_the_stack_cannot_read(self, fleet: aws_stack.Stack, aws: Aws) -> None:
+        had = len(legato.remote.recent(Target.of_stack(aws, fleet.name)))
+        done = command(
+            "run", str(fleet.definition), "--input", "s3://elsewhere/x.jsonl", *where(fleet)
+        )
+        assert done.returncode == 1
+        assert "InputError: the stack cannot read s3://elsewhere/x.jsonl" in done.stderr
+        # Before anything was started.
+        assert len(legato.remote.recent(Target.of_stack(aws, fleet.name))) == had
+
     @pytest.mark.parametrize("verb", ["status", "redrive"])
     def test_a_run_that_is_not_there(self, fleet: aws_stack.Stack, verb: str) -> None:
         at = ["--stack-name", fleet.name, "--endpoint-url", fleet.server.endpoint]
@@ -635,6 +645,7 @@ class TestErrors:
         assert Aws.connect().region == "eu-west-3"
         with pytest.raises(errors.SettingsError, match="no such AWS profile"):
             Aws.connect(profile="nobody")
+        # What is refused is not left in the environment.
         assert "AWS_PROFILE" not in os.environ
 
     def test_the_native_store_hears_of_it(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,19 @@ def target(arguments: argparse.Namespace, run: str | None = None) -> Target:
         # The machine has the name of its stack.
         return Target.of_stack(aws, str(run).split(":")[6].partition("/")[0])
     return Target.of_stack(aws, stack_name(arguments, arguments.workflow))
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Say of a Ctrl-C that CloudFormation goes on with what it has begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        msg = (
+            "legato: stopped; what CloudFormation has begun goes on, "
+            "and the same command does the rest when that has ended"
+        )
+        raise KeyboardInterrupt(msg) from None
 
 
 def say(line: str) -> None:

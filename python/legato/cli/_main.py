@@ -64,10 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"legato: {type(error).__name__}: {error}\n")
         return FAILED
     except KeyboardInterrupt as left:
-        # A run on AWS goes on without us, and says how to find it again.
-        said = str(left) or (
-            "legato: stopped; finished shards are kept, the same command goes on from there"
-        )
+        # What goes on without us, and what is kept, is said by the verb.
+        said = str(left) or "legato: stopped"
         sys.stderr.write(f"\n{said}\n")
         return INTERRUPTED
     except BrokenPipeError:

@@ -75,7 +75,8 @@ def main(arguments: argparse.Namespace) -> int:
         template=arguments.template,
         dry_run=arguments.dry_run,
     )
-    outputs = deploy(workflow, _aws.connect(arguments), options, say=_aws.say)
+    with _aws.left_alone():
+        outputs = deploy(workflow, _aws.connect(arguments), options, say=_aws.say)
     for name, value in sorted(outputs.items()):
         sys.stdout.write(f"{name:<18}{value}\n")
     return 0

@@ -43,7 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed(what):
         sys.stdout.write("nothing was deleted\n")
         return 1
-    left = destroy(stack, delete_data=arguments.delete_data, say=_aws.say)
+    with _aws.left_alone():
+        left = destroy(stack, delete_data=arguments.delete_data, say=_aws.say)
     sys.stdout.write(f"deleted {name}\n")
     if left.deleted:
         sys.stdout.write(f"deleted {left.deleted:,} objects and versions\n")

@@ -66,15 +66,21 @@ def main(arguments: argparse.Namespace) -> int:
         if made is None:
             return 0
         return _finish(workflow, made, arguments, queries)
-    with display() as shown:
-        run = legato.run(
-            workflow,
-            store=arguments.store,
-            input=arguments.input,
-            text=arguments.text,
-            listener=Progress(shown),
-        )
+    try:
+        with display() as shown:
+            run = legato.run(
+                workflow,
+                store=arguments.store,
+                input=arguments.input,
+                text=arguments.text,
+                listener=Progress(shown),
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_STOPPED) from None
     return _finish(workflow, run, arguments, queries)
+
+
+_STOPPED = "legato: stopped; finished shards are kept, the same command goes on from there"
 
 
 def _finish(

@@ -38,7 +38,7 @@ def start(
         name: The run's id, as of :func:`legato.local.new_run_id`; a new one by default.
 
     Raises:
-        InputError: There is nothing to read, or it cannot be read.
+        InputError: There is nothing to read, or it cannot be read, here or by the stack.
         AccessDeniedError: The caller may not write to the store, or not start the machine.
     """
     if text is not None and input is not None:
@@ -67,6 +67,7 @@ def _given(
     asked = given if given is not None else workflow.dataset
     if text is None and is_object(asked):
         kind_of(str(asked))
+        _check_readable(workflow, target, str(asked))
         about = {"id": str(asked)}
         if given is None and workflow.dataset_version is not None:
             about["version"] = workflow.dataset_version
@@ -74,6 +75,18 @@ def _given(
     source = store_source(target.store, workflow, given, text)
     version = source.version or f"sha256:{source.ref.sha256}"
     return {"id": source.dataset, "version": version}, source.ref.to_dict()
+
+
+def _check_readable(workflow: Workflow, target: Target, uri: str) -> None:
+    """Refuse an object that Ingestion's role cannot read, before a run fails of it."""
+    inputs = f"{target.store.url}/inputs/"
+    if uri == str(workflow.dataset) or uri.startswith(inputs):
+        return
+    msg = (
+        f"the stack cannot read {uri}: it reads {inputs} and the workflow's own dataset; copy it "
+        "there, give a file of this machine, or deploy Workflow(dataset=...) with it"
+    )
+    raise InputError(msg)
 
 
 def run(  # noqa: PLR0913 - all but the first are optional

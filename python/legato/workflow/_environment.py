@@ -62,7 +62,7 @@ def compile_environment(  # noqa: PLR0913 - each is a variable of its own
     if total > MAX_ENVIRONMENT_BYTES:
         msg = (
             f"the environment of workflow {workflow.name} has {total:,} bytes, the limit of Lambda "
-            f"is {MAX_ENVIRONMENT_BYTES:,}; shorten paths and names"
+            f"is {MAX_ENVIRONMENT_BYTES:,}; shorten parameters, paths and names"
         )
         raise WorkflowError(msg)
     return variables

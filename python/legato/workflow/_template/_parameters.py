@@ -45,7 +45,8 @@ def conditions(workflow: Workflow) -> dict[str, Any]:
         HAS_KMS: _given("KmsKeyArn"),
         HAS_ENDPOINT: _given("S3EndpointUrl"),
         HAS_ALARM_TOPIC: _given("AlarmTopicArn"),
-        HAS_VPC: {"Fn::Not": [{"Fn::Equals": [{"Fn::Select": [0, {"Ref": "SubnetIds"}]}, ""]}]},
+        # Not Fn::Select: an empty list may have no first item.
+        HAS_VPC: {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "SubnetIds"}]}, ""]}]},
         HAS_MIRROR: {"Fn::Not": [{"Fn::Equals": [{"Ref": "ModelId"}, PACKAGED_MODEL]}]},
     }
     if workflow.compute != "lambda":
