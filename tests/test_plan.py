@@ -455,7 +455,9 @@ class TestCommand:
             capsys, *told, "--parameter", "IngestionMemory=4096", "--parameter", "BucketName=b"
         )
         assert whole["stages"]["Ingestion"]["memory_mb"] == 4096
-        for wrong in ("IngestionMemory", "IngestionMemory=1", "IngestionMemory=x"):
+        whole = self.plan(capsys, *told, "--parameter", "InferenceMemory=4096")
+        assert whole["stages"]["Inference"]["memory_mb"] == 4096
+        for wrong in ("IngestionMemory", "IngestionMemory=1", "IngestionMemory=x", "Foo=1"):
             assert main(["plan", *told, "--parameter", wrong]) == 1
             assert "parameter" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from legato.cli._load import load_workflow
@@ -27,7 +27,8 @@ from legato.workflow._plan import (
     largest_load,
     make_plan,
 )
-from legato.workflow._template._parameters import MEMORY_MB, memory_parameter
+from legato.workflow._states import INFERENCE
+from legato.workflow._template._parameters import MEMORY_MB, memory_parameter, parameters
 
 BROKEN = 1
 BYTES_A_TOKEN = 5.0
@@ -70,8 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write the plan; return 1 where a limit would break."""
     workflow = load_workflow(arguments.workflow)
+    memory = _memory(workflow, arguments.parameter)
+    workflow = replace(workflow, memory_mb=memory.pop(INFERENCE))
     prices = _prices(arguments.prices)
-    basis = _basis(workflow, arguments)
+    basis = _basis(workflow, arguments, memory)
     plan = make_plan(workflow, basis.load, basis.speed, prices)
     largest = largest_load(workflow, basis.load, basis.speed)
     if arguments.json:
@@ -105,7 +108,7 @@ class _Basis:
     notes: list[str]
 
 
-def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
+def _basis(workflow: Workflow, arguments: argparse.Namespace, memory: dict[str, int]) -> _Basis:
     """Return load and speed, and where each number comes from."""
     sample = _sample(workflow, arguments)
     load, of_load = _load(sample, arguments)
@@ -113,7 +116,7 @@ def _basis(workflow: Workflow, arguments: argparse.Namespace) -> _Basis:
     speed = Speed(
         inference=inference,
         tokenizing=TOKENIZING_RATE if sample is None else sample.tokenizing,
-        memory_mb=_memory(arguments.parameter),
+        memory_mb=memory,
     )
     how = "measured here" if sample is not None else "assumed; give --sample FILE to measure"
     starts = f"{speed.start_s:g} s for a function's start"
@@ -168,14 +171,22 @@ def _inference(workflow: Workflow, sample: Sample | None, given: float | None) -
     return each * processors, f"{note}, and {memory}"
 
 
-def _memory(given: Sequence[str]) -> dict[str, int]:
-    """Return the memory of each function besides Inference; other parameters change nothing."""
-    memory = dict(MEMORY_MB)
+def _memory(workflow: Workflow, given: Sequence[str]) -> dict[str, int]:
+    """Return the memory of each function; other parameters change nothing.
+
+    Raises:
+        InputError: The template has no such parameter, or the value is none.
+    """
+    memory = {**MEMORY_MB, INFERENCE: workflow.memory_mb}
+    declared = parameters(workflow)
     stages = {memory_parameter(stage): stage for stage in memory}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals:
             msg = "a --parameter has no '='; write --parameter KEY=VALUE"
+            raise InputError(msg)
+        if name not in declared:
+            msg = f"the template has no parameter {name}; use one of {', '.join(sorted(declared))}"
             raise InputError(msg)
         if name in stages:
             if not value.isdecimal() or not LIMITS_MB[0] <= int(value) <= LIMITS_MB[1]:
