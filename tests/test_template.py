@@ -440,6 +440,8 @@ def test_every_way_to_fail_has_an_alarm_and_every_function_a_line_on_the_dashboa
             "ExecutionThrottled",
         }
         (dashboard,) = of("AWS::CloudWatch::Dashboard", found).values()
+        # One name for the whole account, whatever the region.
+        assert dashboard["DashboardName"].endswith(PSEUDO["AWS::Region"])
         body = json.loads(dashboard["DashboardBody"])
         assert "${" not in dashboard["DashboardBody"]
         lines = {m[-1] for w in body["widgets"] for m in w["properties"]["metrics"]}

@@ -13,6 +13,7 @@ import pytest
 
 from legato.workflow import synth
 from tests.servers.ministack import AwsServer
+from tests.servers.seaweedfs import REGION
 from tests.template_variants import workflow
 
 STACK = "synthesized"
@@ -83,7 +84,7 @@ def test_outputs(deployed: Deployed) -> None:
     outputs = deployed.outputs
     assert outputs["StoreUrl"] == f"s3://{outputs['BucketName']}/legato"
     assert outputs["StateMachineArn"].endswith(f":stateMachine:{STACK}")
-    assert outputs["DashboardUrl"].endswith(f"dashboards/dashboard/{STACK}")
+    assert outputs["DashboardUrl"].endswith(f"dashboards/dashboard/{STACK}-{REGION}")
     assert outputs["ConsoleUrl"].endswith(outputs["StateMachineArn"])
 
 

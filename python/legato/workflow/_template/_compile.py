@@ -9,7 +9,7 @@ from legato.workflow._grants import compile_grants
 from legato.workflow._template._compute import compute
 from legato.workflow._template._functions import STORE_URL, functions
 from legato.workflow._template._machine import machine
-from legato.workflow._template._observability import observability
+from legato.workflow._template._observability import DASHBOARD, observability
 from legato.workflow._template._parameters import conditions, parameters
 from legato.workflow._template._roles import roles
 from legato.workflow._template._storage import storage
@@ -57,7 +57,7 @@ def _outputs() -> dict[str, Any]:
         "BucketName": ("The store's bucket", {"Ref": "Bucket"}),
         "DashboardUrl": (
             "Runs and tasks, drawn",
-            {"Fn::Sub": f"{console}/cloudwatch/home#dashboards/dashboard/${{AWS::StackName}}"},
+            {"Fn::Sub": f"{console}/cloudwatch/home#dashboards/dashboard/{DASHBOARD}"},
         ),
         "ConsoleUrl": (
             "The state machine in the console",

@@ -13,6 +13,8 @@ from legato.workflow._template._parameters import HAS_ALARM_TOPIC, if_given
 if TYPE_CHECKING:
     from legato.workflow._workflow import Workflow
 
+DASHBOARD: Final = "${AWS::StackName}-${AWS::Region}"
+
 EXECUTIONS: Final = {
     "ExecutionsFailed": "a run failed",
     "ExecutionsTimedOut": "a run took longer than it may",
@@ -118,7 +120,8 @@ def _dashboard(workflow: Workflow) -> dict[str, Any]:
     return {
         "Type": "AWS::CloudWatch::Dashboard",
         "Properties": {
-            "DashboardName": {"Ref": "AWS::StackName"},
+            # Dashboards are of the account, not of the region.
+            "DashboardName": {"Fn::Sub": DASHBOARD},
             "DashboardBody": {"Fn::Sub": json.dumps({"widgets": widgets})},
         },
     }
