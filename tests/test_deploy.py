@@ -15,11 +15,11 @@ from botocore.stub import Stubber
 from legato import Workflow
 from legato._aws import Aws
 from legato.cli import main
-from legato.deploy import Options, Stack, deploy, destroy, stack_name
+from legato.deploy import Options, Stack, build, deploy, destroy, stack_name
 from legato.deploy._artifacts import open_artifacts
 from legato.deploy._changes import prepare
 from legato.deploy._events import failures, line
-from legato.deploy._package import Entry, Package
+from legato.deploy._package import Entry, Package, model_bytes
 from legato.deploy._platform import Needs
 from legato.deploy._stack import TAG
 from legato.errors import InputError, WorkflowError
@@ -315,6 +315,19 @@ class TestWorkflow:
         done = fleet.legato("deploy", "--runtime", "python3.99")
         assert done.status == 1
         assert "pip download numpy" in done.err
+
+    def test_a_model_that_does_not_fit_beside_the_code_is_mirrored(
+        self, fleet: aws_stack.Stack, aws: Aws, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bootstrap = fleet.definition.with_name("bootstrap")
+        workflow = Workflow(name="fits-not", task="feature-extraction", model=tiny_bert)
+        options = Options(bootstrap=bootstrap, dry_run=True)
+        code = build(None, bootstrap=bootstrap).unzipped
+        for spare, there in ((model_bytes(tiny_bert), True), (model_bytes(tiny_bert) - 1, False)):
+            monkeypatch.setattr("legato.deploy._deploy.MAX_UNZIPPED_BYTES", code + spare)
+            said: list[str] = []
+            deploy(workflow, aws, options, say=said.append)
+            assert ("model" in said[0]) == there
 
     def test_a_mirrored_model(
         self, fleet: aws_stack.Stack, aws: Aws, tiny_bert: Path, tmp_path: Path

@@ -107,8 +107,7 @@ class _Deployment:
         files = ModelFiles.from_dir(self.workflow.model)
         revision = self.workflow.model_revision
         check_revision(files, self.workflow.model, revision, f"workflow {self.workflow.name}")
-        mirrored = self._is_mirrored()
-        package = self._package(mirrored=mirrored)
+        package, mirrored = self._package()
         artifacts = open_artifacts(self.aws, self.options.artifacts)
         key, fresh = artifacts.put_package(package)
         self.say(f"{'uploaded' if fresh else 'already there:'} s3://{artifacts.bucket}/{key}")
@@ -155,21 +154,23 @@ class _Deployment:
                 raise InputError(msg) from None
         return synth(self.workflow)[TEMPLATE]
 
-    def _is_mirrored(self) -> bool:
-        return self.options.mirror_model or (
-            model_bytes(Path(self.workflow.model)) > MAX_UNZIPPED_BYTES
-        )
-
-    def _package(self, *, mirrored: bool) -> Package:
-        model = None if mirrored else Path(self.workflow.model)
-        package = build(model, wheels=self.options.wheels, bootstrap=self.options.bootstrap)
+    def _package(self) -> tuple[Package, bool]:
+        """Return what functions are made of, and whether the model stays in the store."""
+        model = Path(self.workflow.model)
+        mirrored = self.options.mirror_model or model_bytes(model) > MAX_UNZIPPED_BYTES
+        package = self._build(None if mirrored else model)
+        if not mirrored and package.unzipped > MAX_UNZIPPED_BYTES:
+            package, mirrored = self._build(None), True
         listed = ", ".join(f"{part} {size / MIB:,.1f}" for part, size in package.sizes.items())
         self.say(f"functions: {package.unzipped / MIB:,.1f} MiB unzipped ({listed})")
         check_size(package)
         reasons = misfits(package.needs, self._runtime(package), self._architecture(package))
         if reasons:
             raise InputError("; ".join(reasons))
-        return package
+        return package, mirrored
+
+    def _build(self, model: Path | None) -> Package:
+        return build(model, wheels=self.options.wheels, bootstrap=self.options.bootstrap)
 
     def _runtime(self, package: Package) -> str:
         given = self.options.runtime or self.options.parameters.get("Runtime")
