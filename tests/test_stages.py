@@ -67,7 +67,7 @@ class Chain:
     def by_anybody(self, stage: str) -> dict[str, Any]:
         """Return the event that a stage gets, as if nobody knew with which settings it was begun."""
         event = self.until(stage)
-        del event["run"]["definition"]
+        del event["run"]["definition"], event["run"]["model"]
         return event
 
     def ingest(

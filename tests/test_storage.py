@@ -121,8 +121,10 @@ def test_a_run_that_another_deployment_has_begun(
     settings = Settings(store=store.url, task="text-classification", model_revision="a")
     event = fleet(store, 1)
     event["run"]["definition"] = definition(settings)
+    event["run"]["model"] = {"id": "model", "revision": "a"}
     if stage is storage:
         stage.handler.bind(settings, store)(event)
+        stage.handler.bind(replace(settings, model_revision=None), store)(event)
     later = replace(settings, **changed)
     with pytest.raises(WorkflowError, match="was deployed with another model or other parameters"):
         stage.handler.bind(later, store)(event)

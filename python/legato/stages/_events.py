@@ -76,10 +76,9 @@ def dataset_of(event: Mapping[str, Any], task: Task, source: Ref) -> dict[str, A
 
 
 def definition(settings: Settings) -> str:
-    """Return a digest of the settings that decide what answers a run gives."""
+    """Return a digest of the settings that, with the model, decide what answers a run gives."""
     about = {
         "task": settings.task,
-        "model": settings.model_revision,
         "dtype": settings.dtype,
         "max_length": settings.max_length,
         "parameters": dict(settings.parameters),
@@ -93,8 +92,12 @@ def check_definition(task: Task) -> None:
     Raises:
         WorkflowError: Model, task or parameters are others than when Ingestion ran.
     """
-    begun = task.run.get("definition")
-    if begun is not None and begun != definition(task.settings):
+    model, begun = task.run.get("model"), task.run.get("definition")
+    revision = model.get("revision") if isinstance(model, Mapping) else None
+    pinned = task.settings.model_revision
+    # Who pins no revision takes any.
+    other = revision is not None and pinned is not None and revision != pinned
+    if other or (begun is not None and begun != definition(task.settings)):
         msg = (
             "the workflow was deployed with another model or other parameters since this run "
             "began; run it again: what is the same is not computed again"

@@ -70,6 +70,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     run = {
         **task.run,
         "dataset": dataset_of(event, task, source),
+        "model": {"id": settings.model_id, "revision": settings.model_revision},
         "definition": definition(settings),
         "manifest": manifest,
         "manifest_key": _key(task, manifest),
