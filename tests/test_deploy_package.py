@@ -127,6 +127,20 @@ def test_a_wheel_takes_the_place_of_what_is_installed(tiny_bert: Path, tmp_path:
         build(tiny_bert, wheels=[tmp_path / "torch-2.whl"])
 
 
+def test_links_are_followed_and_those_that_lead_back_are_not(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    (blobs / "config.json").write_text("{}")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").symlink_to(blobs / "config.json")
+    (model / "1_Pooling").symlink_to(blobs)
+    (model / "back").symlink_to(model)
+    (blobs / "around").symlink_to(model)
+    names = [name for name, _ in _package._files(model)]
+    assert names == ["config.json", "1_Pooling/config.json"]
+
+
 def test_only_what_is_read_of_a_model_is_packed(tiny_bert: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     for path in tiny_bert.rglob("*.*"):

@@ -174,6 +174,8 @@ class TestRun:
         legato.remote.stop(target, run)
         with pytest.raises(WorkflowError, match=f"run {run} was stopped"):
             legato.remote.follow(target, run, between_s=0.1)
+        with pytest.raises(errors.InputError, match=r"has ended \(ABORTED\); there is nothing"):
+            legato.remote.stop(target, run)
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

@@ -121,6 +121,14 @@ def test_one_object_starts_one_run_and_others_none(deployed: Deployed) -> None:
         again = executions(deployed, starter, 2)
     assert [e["status"] for e in again] == ["SUCCEEDED", "SUCCEEDED"]
     assert len(executions(deployed, arn, 1)) == 1
+    # A folder that a console makes is no input.
+    deployed.s3.put_object(Bucket=bucket, Key=f"legato/inputs/{FOLDER}new folder/", Body=b"")
+    folder = executions(deployed, starter, 3)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and any(e["status"] == "RUNNING" for e in folder):
+        folder = executions(deployed, starter, 3)
+    assert [e["status"] for e in folder] == ["SUCCEEDED"] * 3
+    assert len(executions(deployed, arn, 1)) == 1
     # Another version of the object is another run.
     deployed.s3.put_object(Bucket=bucket, Key=key, Body=b"{} {}")
     assert len(executions(deployed, arn, 2)) == 2

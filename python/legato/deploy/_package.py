@@ -183,8 +183,13 @@ def _is_useful(name: str) -> bool:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    # Links are followed: a cache of models consists of them. One that leads back is not.
+    above = {os.fspath(folder): frozenset({os.path.realpath(folder)})}
     for at, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        chain = above.pop(at)
+        inner = {name: os.path.realpath(Path(at, name)) for name in sorted(folders)}
+        folders[:] = [name for name, real in inner.items() if real not in chain]
+        above.update({os.path.join(at, name): chain | {inner[name]} for name in folders})  # noqa: PTH118 - as os.walk does
         for name in sorted(names):
             path = Path(at, name)
             yield path.relative_to(folder).as_posix(), path

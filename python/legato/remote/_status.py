@@ -13,7 +13,7 @@ from legato._aws_errors import explained
 from legato._failures import Failures
 from legato._native import Ref
 from legato.conductor import Execution, HistoryEvent
-from legato.errors import LegatoError
+from legato.errors import InputError, LegatoError
 from legato.local import Run, run_of
 from legato.remote._history import History, stamp
 from legato.remote._shards import Shards
@@ -133,8 +133,15 @@ def status(target: Target, run: str) -> Status:
 
 
 def stop(target: Target, run: str) -> None:
-    """Stop a run and the executions of its shards; what is finished is kept."""
-    arn = target.execution(run)
+    """Stop a run and the executions of its shards; what is finished is kept.
+
+    Raises:
+        InputError: There is no such run, or it has ended.
+    """
+    arn, status = target.execution(run), target.describe(run)["status"]
+    if status not in {"RUNNING", "PENDING_REDRIVE"}:
+        msg = f"run {arn.rpartition(':')[2]} has ended ({status}); there is nothing to stop"
+        raise InputError(msg)
     with explained("states:StopExecution", arn):
         target.aws.client("stepfunctions").stop_execution(
             executionArn=arn, error="Stopped", cause="legato status --stop"

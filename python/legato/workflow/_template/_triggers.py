@@ -48,6 +48,8 @@ def starter_document() -> dict[str, Any]:
                 "Type": "Choice",
                 "Choices": [
                     {"Variable": "$.scheduled", "IsPresent": True, "Next": "Scheduled"},
+                    # What a console makes for a folder.
+                    {"Variable": f"{detail}.object.key", "StringMatches": "*/", "Next": "Folder"},
                     {
                         "Variable": f"{detail}.object['version-id']",
                         "IsPresent": True,
@@ -83,6 +85,7 @@ def starter_document() -> dict[str, Any]:
             },
             "Start": _start(),
             "Started": {"Type": "Succeed"},
+            "Folder": {"Type": "Succeed"},
         },
     }
 
