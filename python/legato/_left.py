@@ -22,6 +22,16 @@ _log = logging.getLogger("legato.step")
 _STAGE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether a text has bytes: JSON can escape half of a surrogate pair, which has none."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def is_run_id(value: object) -> bool:
+    """Say whether a value can name a run: one part of a key."""
+    return isinstance(value, str) and bool(value) and "/" not in value and is_unicode(value)
+
+
 def key_of(event: Mapping[str, Any], kind: str, stage: str) -> str:
     """Return where a task leaves something: ``runs/<run>/<kind>/<stage>-<shard>.json``.
 
@@ -38,7 +48,7 @@ def key_of(event: Mapping[str, Any], kind: str, stage: str) -> str:
     shard = event.get("shard", {"index": 0})
     index = shard.get("index") if isinstance(shard, Mapping) else None
     whole = isinstance(index, int) and not isinstance(index, bool) and index >= 0
-    if not isinstance(run_id, str) or not run_id or "/" in run_id or not whole:
+    if not is_run_id(run_id) or not whole:
         msg = "the event has no run.id, or a shard without index; send {'run': {'id': ...}, ...}"
         raise InputError(msg)
     return f"runs/{run_id}/{kind}/{stage}-{index:05d}.json"

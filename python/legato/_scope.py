@@ -108,7 +108,7 @@ class Scope:
     def _parsed(self, key: str, data: bytes) -> Any:
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             msg = f"object {self.store.url}/{key} is no JSON; run the state again that wrote it"
             raise CorruptObjectError(msg) from None
 

@@ -138,6 +138,9 @@ class Step:
         allowed = allowed_stores(settings)
         scope = Scope.of(store, self.name, self.reads, self.writes, allowed)
         resolved = resolve(fetched(event, scope), scope)
+        if not isinstance(resolved, dict):
+            msg = f"the event of {self.name} is a reference; send a JSON object with it in a field"
+            raise InputError(msg)
         for key in ("run", "counts"):
             if not isinstance(resolved.get(key, {}), dict):
                 kind = type(resolved[key]).__name__

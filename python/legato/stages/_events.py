@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import legato._native as native
+from legato._left import is_run_id, is_unicode
 from legato._native import Ref
 from legato.errors import InputError, WorkflowError
 from legato.settings import Settings
@@ -16,6 +17,15 @@ from legato.step import Task
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+SHARD_STAGES: Final = ("preprocessing", "inference", "validation")
+"""The stages that run once a shard."""
+
+MAX_VERSION: Final = 1024
+"""Most characters of a version id, as S3 makes them."""
+
+MOST_COUNTED: Final = 1 << 53
+"""Most that a count may say: above it sums with seconds are not exact."""
 
 VECTORS: Final = "vectors"
 """Name of the array in a file of vectors."""
@@ -49,8 +59,8 @@ def source_of(event: Mapping[str, Any], task: Task) -> Ref:
     value = event.get("input")
     if not isinstance(value, Mapping):
         return ref_of(event, "input")
-    uri, version = value.get("uri"), value.get("version")
-    if not isinstance(uri, str) or not isinstance(version or "", str):
+    uri, version = value.get("uri"), value.get("version") or ""
+    if not isinstance(uri, str) or not isinstance(version, str) or len(version) > MAX_VERSION:
         msg = (
             "the event has no reference at input, nor where an object lies; send what legato "
             "stored, or {'uri': 's3://bucket/key'}"
@@ -65,14 +75,55 @@ def dataset_of(event: Mapping[str, Any], task: Task, source: Ref) -> dict[str, A
     What the event says; of an object that an event only points to, where it lies and its digest;
     otherwise the settings'.
     """
-    told, settings = task.run.get("dataset"), task.settings
-    if isinstance(told, Mapping) and told.get("id"):
+    told, settings = told_dataset(task), task.settings
+    if told is not None and told.get("id"):
         name, version = told["id"], told.get("version")
     elif isinstance(event.get("input"), Mapping):
         name, version = source.uri, None
     else:
         return {"id": settings.dataset_id, "version": settings.dataset_version}
     return {"id": name, "version": version or f"sha256:{source.sha256}"}
+
+
+def told_dataset(task: Task) -> Mapping[str, Any] | None:
+    """Return what the event says of the run's dataset: its ``id`` and ``version``, None if nothing.
+
+    Raises:
+        InputError: It is no object, or one of the two is neither a text nor null.
+    """
+    told = task.run.get("dataset")
+    if told is None:
+        return None
+    said = [told.get("id"), told.get("version")] if isinstance(told, Mapping) else [0]
+    if not all(value is None or _is_text(value) for value in said):
+        msg = "run.dataset of the event is no dataset; send {'id': ..., 'version': ...} of texts"
+        raise InputError(msg)
+    return {name: told[name] for name in ("id", "version") if name in told}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and is_unicode(value)
+
+
+def check_counts(counts: object) -> None:
+    """Check what the stages of a shard have counted: finite numbers by name, by stage.
+
+    Raises:
+        InputError: One is something else; they could not be summed over the shards.
+    """
+    of = counts if isinstance(counts, Mapping) else {"counts": counts}
+    for stage in (*SHARD_STAGES, *(["counts"] if of is not counts else [])):
+        found = of.get(stage, {})
+        if not isinstance(found, Mapping) or not all(map(_is_count, found.values())):
+            msg = (
+                f"the event has counts of {stage} that are no numbers; send what the state returned"
+            )
+            raise InputError(msg)
+
+
+def _is_count(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= MOST_COUNTED  # type: ignore[arg-type]
 
 
 def definition(settings: Settings) -> str:
@@ -111,11 +162,11 @@ def run_id(task: Task) -> str:
     Raises:
         InputError: The event has none.
     """
-    value = task.run.get("id")
-    if not isinstance(value, str) or not value or "/" in value:
+    value: Any = task.run.get("id")
+    if not is_run_id(value):
         msg = "the event has no run.id; send {'run': {'id': ...}, ...}"
         raise InputError(msg)
-    return value
+    return str(value)
 
 
 def shard_index(event: Mapping[str, Any]) -> int:
@@ -141,7 +192,7 @@ def read_shard(task: Task, shard: Ref) -> tuple[list[str], list[str]]:
     try:
         records = [json.loads(line) for line in task.get(shard).splitlines()]
         return [record["id"] for record in records], [record["text"] for record in records]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # The parser's own message may quote the text.
         msg = f"{shard.uri} is no shard of records; send a line of Ingestion's manifest as shard"
         raise InputError(msg) from None
@@ -155,7 +206,7 @@ def read_answers(task: Task, answers: Ref) -> list[Any]:
     """
     try:
         return [json.loads(line) for line in task.get(answers).splitlines()]
-    except ValueError:
+    except (ValueError, RecursionError):
         msg = f"{answers.uri} has no JSON lines; send what Inference returned"
         raise InputError(msg) from None
 

@@ -11,10 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from legato._native import Ref
-from legato.stages._events import check_definition, ref_of, run_id
+from legato.errors import CorruptObjectError, InputError
+from legato.stages._events import (
+    SHARD_STAGES,
+    check_counts,
+    check_definition,
+    ref_of,
+    run_id,
+    told_dataset,
+)
 from legato.step import Task, step
 
-SHARD_STAGES = ("preprocessing", "inference", "validation")
 MOST_MISSING = 20
 """Most missing shards that the output names; the result's manifest names all."""
 
@@ -32,12 +39,14 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
 
     Raises:
         WorkflowError: Another deployment has begun the run.
+        InputError: The event names no manifest of Ingestion.
+        CorruptObjectError: A record of a shard is not what Validation writes.
     """
     check_definition(task)
     manifest = ref_of(event, "run", "manifest")
-    lines = task.get(manifest).splitlines()
-    shards = [json.loads(line) for line in lines]
-    records = _records(task, [int(shard["index"]) for shard in shards])
+    dataset = told_dataset(task)
+    shards = _shards(task, manifest)
+    records = _records(task, [shard["index"] for shard in shards])
     parts = [record for record in records if record is not None]
     missing = [s["index"] for s, record in zip(shards, records, strict=True) if record is None]
     refs = [Ref.from_dict(part["ref"]) for part in parts]
@@ -46,8 +55,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         "workflow": settings.workflow,
         "task": settings.task,
         "model": {"id": settings.model_id, "revision": settings.model_revision},
-        "dataset": task.run.get("dataset")
-        or {"id": settings.dataset_id, "version": settings.dataset_version},
+        "dataset": dataset or {"id": settings.dataset_id, "version": settings.dataset_version},
         "status": "incomplete" if missing else "complete",
         "missing": missing,
     }
@@ -74,7 +82,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         result = folder.commit(
             "manifest.json", data, media_type="application/json", records=content["records"]
         )
-    total = sum(int(shard["records"]) for shard in shards)
+    total = sum(shard["records"] for shard in shards)
     task.count(records_in=total, out=result.records or 0, cached=cached)
     return {
         "status": about["status"],
@@ -82,6 +90,22 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         "missing": missing[:MOST_MISSING],
         "counts": {**event.get("counts", {}), **_totals(parts), task.scope.stage: task.counts},
     }
+
+
+def _shards(task: Task, manifest: Ref) -> list[dict[str, Any]]:
+    try:
+        shards = [json.loads(line) for line in task.get(manifest).splitlines()]
+        whole = all(_is_whole(shard[name]) for shard in shards for name in ("index", "records"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        msg = f"{manifest.uri} is no manifest of shards; send what Ingestion returned as run"
+        raise InputError(msg)
+    return shards
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _records(task: Task, indices: Sequence[int]) -> list[dict[str, Any] | None]:
@@ -93,10 +117,25 @@ def _records(task: Task, indices: Sequence[int]) -> list[dict[str, Any] | None]:
     wanted = [index for index in indices if keys[index] in there]
     for start in range(0, len(wanted), READ_AT_ONCE):
         some = wanted[start : start + READ_AT_ONCE]
-        found.update(
-            zip(some, task.scope.get_many_json([keys[index] for index in some]), strict=True)
-        )
+        for index, record in zip(
+            some, task.scope.get_many_json([keys[index] for index in some]), strict=True
+        ):
+            found[index] = _checked(task, keys[index], record)
     return [found.get(index) for index in indices]
+
+
+def _checked(task: Task, key: str, record: Any) -> dict[str, Any]:
+    try:
+        Ref.from_dict(record["ref"])
+        check_counts(record["counts"])
+        whole = _is_whole(record["records"]) and _is_whole(record["index"])
+    except (InputError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        msg = f"{task.scope.store.url}/{key} is no record of a shard; run Validation again"
+        raise CorruptObjectError(msg)
+    checked: dict[str, Any] = record
+    return checked
 
 
 def _totals(parts: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -19,6 +19,7 @@ from legato._scope import Folder
 from legato.errors import InputError
 from legato.stages import _models
 from legato.stages._events import (
+    check_counts,
     read_answers,
     read_shard,
     read_vectors,
@@ -45,8 +46,10 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     """Check the vectors or answers of a shard, and write those that pass with ids and digests.
 
     Raises:
-        InputError: Vectors or answers, and records, do not fit together.
+        InputError: Vectors or answers, and records, do not fit together, or the event's counts are
+            no numbers.
     """
+    check_counts(event.get("counts", {}))
     of_vectors = task.settings.task == _models.VECTORS
     shard = ref_of(event, "shard", "ref")
     outputs = ref_of(event, "vectors" if of_vectors else "answers")
