@@ -144,7 +144,9 @@ def test_wrong_settings_are_reported_too(with_token: Worker, server: TokenServer
         ({"LEGATO_EVENT": "[1]"}, "LEGATO_EVENT is no JSON object"),
         ({"LEGATO_EVENT": ""}, "LEGATO_EVENT is not set"),
         ({"LEGATO_STEP": "json.loads"}, "LEGATO_STEP is json.loads, which is no @legato.step"),
+        ({"LEGATO_EVENT": "[" * 100_000}, "LEGATO_EVENT is no JSON object"),
         ({"LEGATO_STEP": "nothing"}, "which is no @legato.step"),
+        ({"LEGATO_STEP": "tests.worker_broken.x"}, "whose module raises ZeroDivisionError"),
         ({"LEGATO_STORE": "s3://"}, "LEGATO_STORE"),
     ],
 )
@@ -274,6 +276,35 @@ def test_a_killed_worker_says_nothing_and_the_next_one_does_its_work(
     status, _ = with_token.run("quick")
     assert status == 0
     assert len(server.of("SendTaskSuccess")) == 1
+
+
+@pytest.mark.parametrize("fault", [None, "InternalFailure"])
+def test_a_log_that_nobody_reads_fails_no_task(
+    fault: str | None, with_token: Worker, server: TokenServer
+) -> None:
+    server.faults["SendTaskHeartbeat"] = [fault] * 2 if fault else []
+    process = with_token.start("quick")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.wait(timeout=60) == 0
+    assert len(server.of("SendTaskSuccess")) == 1
+    assert not server.of("SendTaskFailure")
+
+
+def test_an_endpoint_that_is_none_is_said(with_token: Worker) -> None:
+    status, (line,) = with_token.run("quick", AWS_ENDPOINT_URL="nowhere")
+    assert (status, line["error"]) == (1, "SettingsError")
+
+
+def test_sigterm_before_the_step_is_loaded(batch: Worker) -> None:
+    process = batch.start("x", LEGATO_STEP="tests.worker_slow.x")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGTERM)
+    status, (line,) = finished(process)
+    assert (status, line["error"]) == (75, "WorkerStoppedError")
 
 
 def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

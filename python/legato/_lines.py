@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any, Final, Protocol
 
@@ -53,6 +54,11 @@ def line(level: str, name: str, about: Mapping[str, Any]) -> str:
 
 
 def print_line(text: str) -> None:
-    """Print a line at once, where CloudWatch takes it."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """Print a line at once, where CloudWatch takes it; where nobody does, it is lost.
+
+    A task is not failed because its log is gone: what it made, or why it failed, is stored.
+    """
+    # None where the process was started without one, ValueError where it was closed.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()

@@ -64,7 +64,8 @@ class TaskToken:
 
         try:
             return cls(value, client(ATTEMPTS), client(HEARTBEAT_ATTEMPTS))
-        except BotoCoreError as error:
+        except (BotoCoreError, ValueError) as error:
+            # ValueError: AWS_ENDPOINT_URL is no URL.
             msg = f"Step Functions cannot be asked: {error}; set AWS_REGION"
             raise SettingsError(msg) from None
 

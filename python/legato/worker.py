@@ -13,7 +13,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class Job:
         text, step = settings.require("event"), _step(settings.step)
         try:
             event = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
             msg = "LEGATO_EVENT is no JSON object; pass it with States.JsonToString($)"
@@ -100,14 +99,15 @@ def main() -> int:
     Raises:
         Nothing: every failure is a line, and an exit status.
     """
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # A queue, and not an event: a signal may come while this very thread waits. Before all else:
+    # loading an SDK and a step takes seconds.
+    signal.signal(signal.SIGTERM, lambda *_: told.put(WorkerStoppedError(_STOPPED)))
     try:
         value = task_token()
         token = TaskToken.open(value) if value is not None else None
     except LegatoError as error:
         return _log_failure("worker", {}, error)
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    # A queue, and not an event: a signal may come while this very thread waits.
-    signal.signal(signal.SIGTERM, lambda *_: told.put(WorkerStoppedError(_STOPPED)))
     try:
         settings = Settings.from_env()
         job = Job.of(settings)
@@ -143,6 +143,10 @@ def _step(name: str) -> Step:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError):
         found = None
+    except Exception as error:  # noqa: BLE001
+        # A module may raise anything as it is loaded; the message may hold what it likes.
+        msg = f"LEGATO_STEP is {name}, whose module raises {type(error).__name__}; load it by hand"
+        raise SettingsError(msg) from None
     if not isinstance(found, Step):
         msg = f"LEGATO_STEP is {name}, which is no @legato.step of the image; use module.function"
         raise SettingsError(msg)
@@ -210,6 +214,5 @@ def _status(error: BaseException) -> int:
 
 if __name__ == "__main__":
     status = main()
-    sys.stdout.flush()
     # A thread that still computes would keep the process.
     os._exit(status)
