@@ -158,3 +158,21 @@ def test_a_path_is_no_place_for_them(field: str) -> None:
     states = {"P": {"Type": "Pass", field: "States.Array(1)", "End": True}}
     with pytest.raises(WorkflowError, match="payload template"):
         Conductor({"StartAt": "P", "States": states}, functions={}, buckets={})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "States.Hash(States.StringToJson($.text), 'SHA-256')",
+        "States.JsonToString(States.StringToJson($.text))",
+        "States.Format('{}', States.StringToJson($.number))",
+    ],
+)
+def test_what_a_text_of_json_may_hold_and_utf_8_may_not(call: str) -> None:
+    execution = run(call, {"text": '"\\ud800"', "number": "1e400"})
+    assert (execution.status, execution.error) == ("FAILED", "States.IntrinsicFailure")
+
+
+def test_a_number_of_too_many_digits_is_refused() -> None:
+    with pytest.raises(WorkflowError, match="too many digits"):
+        run(f"States.Array({'1' * 5000})")

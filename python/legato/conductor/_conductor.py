@@ -120,8 +120,9 @@ class Conductor:
         Raises:
             InputError: The input is not JSON, or the name is malformed.
         """
-        if not _NAME.fullmatch(name):
-            msg = f"execution name {shown(name)} must be 1 to 80 letters, digits, '.', '_' or '-'"
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            what = "must be 1 to 80 letters, digits, '.', '_' or '-'"
+            msg = f"execution name {shown(str(name))} {what}"
             raise InputError(msg)
         try:
             data = decode(encode(input))

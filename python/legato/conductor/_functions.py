@@ -74,7 +74,12 @@ class Format:
 
 
 def _json(value: Any) -> str:
-    return encode(value).decode()
+    try:
+        return encode(value).decode()
+    except ValueError:
+        # Of StringToJson: half of a surrogate pair, or 1e400.
+        msg = "a value has no JSON form"
+        raise IntrinsicError(msg) from None
 
 
 def _format(form: Any, *values: Any) -> str:
@@ -99,7 +104,11 @@ def _hash(data: Any, algorithm: Any) -> str:
     if len(text) > MAX_HASHED_CHARS:
         msg = f"the text has {len(text):,} characters, the limit is {MAX_HASHED_CHARS:,}"
         raise IntrinsicError(msg)
-    return hashlib.new(name, text.encode(), usedforsecurity=False).hexdigest()
+    try:
+        return hashlib.new(name, text.encode(), usedforsecurity=False).hexdigest()
+    except UnicodeEncodeError:
+        msg = "the text has half of a surrogate pair, which UTF-8 cannot carry"
+        raise IntrinsicError(msg) from None
 
 
 def _string_split(text: Any, delimiters: Any) -> list[str]:

@@ -122,7 +122,11 @@ def _parse_argument(text: str, start: int, depth: int) -> tuple[Template, str | 
 
 
 def _integer(text: str) -> int | float:
-    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+    try:
+        return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+    except ValueError:
+        msg = f"number {shown(text)} has too many digits"
+        raise PathError(msg) from None
 
 
 def _called(name: str, call: Callable[..., Any], arguments: list[Template]) -> Template:
