@@ -264,6 +264,25 @@ def test_sigterm_hands_the_task_back(with_token: Worker, server: TokenServer) ->
     assert call.body["error"] in legato.errors.retryable_names()
 
 
+def test_a_stopped_worker_leaves_its_record_though_nobody_takes_its_report(
+    with_token: Worker, server: TokenServer, store: Store
+) -> None:
+    server.faults["SendTaskFailure"] = ["InternalFailure"] * 100
+    process = with_token.start("endless")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "endless\n"
+    process.send_signal(signal.SIGTERM)
+    # The next line is the failure's, which its record follows.
+    assert json.loads(process.stdout.readline())["error"] == "WorkerStoppedError"
+    ends = time.monotonic() + 10
+    while not store.list("runs/") and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert json.loads(store.get("runs/r1/failures/inference-00003.json"))["state"] == "inference"
+
+
 def test_a_killed_worker_says_nothing_and_the_next_one_does_its_work(
     with_token: Worker, server: TokenServer
 ) -> None:

@@ -181,12 +181,15 @@ def _failed(
     token: TaskToken | None, job: Job, named: Mapping[str, Any], error: BaseException
 ) -> int:
     """Report an error; the step has logged and recorded all but that it was stopped."""
+    recording = threading.Thread(target=job.record, args=(named, error), daemon=True)
+    if isinstance(error, WorkerStoppedError):
+        # At the same time: a container that was told to stop has seconds, and either may hang.
+        recording.start()
     status = _status(error)
     if token is not None:
-        # First: a container that was told to stop has seconds.
         status = _report(token, job.step.name, named, error)
-    if isinstance(error, WorkerStoppedError):
-        job.record(named, error)
+    if recording.is_alive():
+        recording.join()
     return status
 
 
