@@ -27,6 +27,7 @@ from legato._native import on_unbound as _on_unbound
 
 TYPE_CHECKING = False  # typing's own costs as much to import as all that is here
 if TYPE_CHECKING:
+    from legato.endpoints import Endpoint
     from legato.local import Run, run
     from legato.pipeline import pipeline
     from legato.results import Results
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from legato.step import Task, step
     from legato.workflow import Workflow
 
-__all__ = ["Engine", "ModelFiles", "Ref", "Results", "Run", "Settings", "Store", "Task"]
+__all__ = ["Endpoint", "Engine", "ModelFiles", "Ref", "Results", "Run", "Settings", "Store", "Task"]
 __all__ += [
     "TaskEngine",
     "Tokenizer",
@@ -49,7 +50,13 @@ __all__ += [
     "step",
 ]
 
-_LATER = {"Results": "results", "Run": "local", "Settings": "settings", "Task": "step"}
+_LATER = {
+    "Endpoint": "endpoints",
+    "Results": "results",
+    "Run": "local",
+    "Settings": "settings",
+    "Task": "step",
+}
 _LATER |= {"Workflow": "workflow", "pipeline": "pipeline", "run": "local", "step": "step"}
 """Imported on first use: to read an object takes a twentieth of the time that these take."""
 

@@ -108,6 +108,23 @@ def _seconds(value: str) -> float:
 MOST_SECONDS: Final = 86_400
 """Longest time that a call of a store may take."""
 
+
+def _url(value: str) -> str:
+    # Loaded where it is used: most functions call no endpoint.
+    from legato._endpoint._hosts import Place
+
+    Place.of(value)
+    return value
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    from legato._endpoint._hosts import Allowed
+
+    entries = tuple(part.strip() for part in value.split(","))
+    Allowed(entries)
+    return entries
+
+
 _store = _matching(
     "[a-z][a-z0-9+.-]*://.+",
     "a URL such as s3://bucket/prefix, file:///data/legato or memory://name",
@@ -205,6 +222,51 @@ VARIABLES: Final = (
         _whole(1, 1024),
         None,
         "computing threads; without it the processors that the process may use",
+    ),
+    Variable(
+        "LEGATO_ENDPOINT",
+        _url,
+        None,
+        "URL of the server that computes instead of this machine; without it the engine does",
+    ),
+    Variable(
+        "LEGATO_ENDPOINT_SERVER",
+        _one_of("tei", "pipeline"),
+        None,
+        "what the server speaks: `tei`, or `pipeline` as transformers' pipelines; "
+        "without it the server is asked",
+    ),
+    Variable(
+        "LEGATO_ENDPOINT_REVISION",
+        _matching("[0-9a-f]{40}", "a commit, 40 hexadecimal digits"),
+        None,
+        "commit that the server's model must have; another one is refused",
+    ),
+    Variable(
+        "LEGATO_ENDPOINT_CONCURRENCY",
+        _whole(1, 64),
+        "4",
+        "most requests of a function to the server at the same time",
+    ),
+    Variable("LEGATO_ENDPOINT_TIMEOUT_S", _seconds, "60", "seconds that a request may take"),
+    Variable(
+        "LEGATO_ENDPOINT_SCALE_UP_S",
+        _whole(0, 20),
+        "10",
+        "seconds that an endpoint which is scaled to zero may hold a request",
+    ),
+    Variable(
+        "LEGATO_ALLOWED_HOSTS",
+        _hosts,
+        None,
+        "hosts that may be called besides those of Hugging Face, and networks that are not "
+        "public, with commas between them",
+    ),
+    Variable(
+        "LEGATO_HF_CREDENTIALS",
+        _one_of("none", "env"),
+        "none",
+        "where the token of requests comes from: `none`, or `env`, which is HF_TOKEN",
     ),
     Variable("LEGATO_EVENT", _text, None, "of `python -m legato.worker`: the task's event as JSON"),
     Variable(

@@ -9,16 +9,17 @@ and the ``Retry`` blocks of a state machine are generated from :attr:`LegatoErro
     LegatoError
     ├── SettingsError            an environment variable is missing or malformed
     ├── InputError               an event, a file, a record or an argument is wrong
-    ├── ModelError               a model folder, tokenizer or weight file cannot be used
+    ├── ModelError               a model folder, a weight file or an endpoint cannot be used
     ├── DeviceError              the device or dtype is not available here
     ├── ObjectNotFoundError      nothing is stored under that key
-    ├── AccessDeniedError        the store refuses: folder permissions, IAM
+    ├── AccessDeniedError        a store or an endpoint refuses: permissions, IAM, a token
     ├── CorruptObjectError       stored bytes differ from what their reference says
     ├── StoreFullError           no space, or a quota is reached
     ├── OutputTooLargeError      a state's output is over the limit and cannot be offloaded
     ├── WorkflowError            a workflow or its document is wrong, or uses what is not supported
     ├── InternalError            a defect in legato itself; please report it
     └── TransientError           worth another try; every class below is retried
+        ├── EndpointUnavailableError the server of a model is busy, starting or not reached
         ├── StoreUnavailableError    transport fault, throttling, a conditional write under way
         └── WorkerStoppedError       the machine is taken away: a Spot instance, a deployment
 """
@@ -44,7 +45,7 @@ class InputError(LegatoError):
 
 
 class ModelError(LegatoError):
-    """A model folder, its tokenizer or its weights cannot be used."""
+    """A model folder, its tokenizer or its weights, or the endpoint of one, cannot be used."""
 
 
 class DeviceError(LegatoError):
@@ -56,7 +57,7 @@ class ObjectNotFoundError(LegatoError):
 
 
 class AccessDeniedError(LegatoError):
-    """The store refuses the operation: folder permissions, a read-only folder, IAM."""
+    """A store or an endpoint refuses: permissions, a read-only folder, IAM, a token, a host."""
 
 
 class CorruptObjectError(LegatoError):
@@ -83,6 +84,13 @@ class TransientError(LegatoError):
     """Worth another try. Raised as one of its subclasses, never itself."""
 
     retryable = True
+
+
+class EndpointUnavailableError(TransientError):
+    """The server of a model is busy, still starting, failing, or cannot be reached.
+
+    A state machine waits longer for it than for others: an endpoint takes minutes to start.
+    """
 
 
 class StoreUnavailableError(TransientError):

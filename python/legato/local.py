@@ -25,7 +25,7 @@ from legato.errors import InputError, LegatoError
 from legato.pipeline import check_revision
 from legato.results import Results
 from legato.settings import Settings
-from legato.stages import inference, ingestion, preprocessing, storage, validation
+from legato.stages import endpoint, inference, ingestion, preprocessing, storage, validation
 from legato.stages._models import max_length
 from legato.step import Step
 from legato.workflow import STORE_BUCKET, Workflow, function_placeholder
@@ -38,7 +38,7 @@ STEPS: Mapping[str, Step] = {
     "Validation": validation.handler,
     "Storage": storage.handler,
 }
-"""The handler of each stage."""
+"""The handler of each stage, where the engine computes."""
 
 BUCKET = "local"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
@@ -149,10 +149,12 @@ def bind(
 ) -> Conductor:
     """Bind a workflow's document to the stages and a store; nothing else differs from AWS."""
     arns = {stage: f"arn:aws:lambda:local:000000000000:function:{stage.lower()}" for stage in STEPS}
-    container = job(STEPS["Inference"], settings, store)
+    called = {} if workflow.backend is None else {"Inference": endpoint.handler}
+    steps = {**STEPS, **called}
+    container = job(steps["Inference"], settings, store)
     return Conductor(
         workflow.document(),
-        functions={arns[stage]: step.bind(settings, store) for stage, step in STEPS.items()},
+        functions={arns[stage]: step.bind(settings, store) for stage, step in steps.items()},
         jobs=dict.fromkeys((JOB_DEFINITION, TASK_DEFINITION), container),
         buckets={BUCKET: _bucket(store)},
         substitutions={

@@ -13,7 +13,7 @@ from typing import Any, Final
 from legato._variables import MIB, VARIABLES, Variable
 from legato.errors import SettingsError
 
-__all__ = ["VARIABLES", "Settings", "job_id", "region", "task_token"]
+__all__ = ["VARIABLES", "Settings", "hf_token", "job_id", "region", "task_token"]
 
 MOST_SHOWN: Final = 200
 """Characters of a malformed value that a message quotes."""
@@ -46,6 +46,14 @@ class Settings:
     id_field: str = "id"
     max_record_bytes: int = MIB
     num_threads: int | None = None
+    endpoint: str | None = None
+    endpoint_server: str | None = None
+    endpoint_revision: str | None = None
+    endpoint_concurrency: int = 4
+    endpoint_timeout_s: float = 60.0
+    endpoint_scale_up_s: int = 10
+    allowed_hosts: tuple[str, ...] = ()
+    hf_credentials: str = "none"
     event: str | None = field(default=None, repr=False)
     task_token: str | None = field(default=None, repr=False)
     step: str = "legato.stages.inference.handler"
@@ -116,6 +124,11 @@ class Settings:
 def task_token() -> str | None:
     """Return LEGATO_TASK_TOKEN alone: by it a worker reports even that its settings are wrong."""
     return os.environ.get("LEGATO_TASK_TOKEN") or None
+
+
+def hf_token() -> str | None:
+    """Return HF_TOKEN, which Hugging Face's own libraries read; never a field: it has no repr."""
+    return os.environ.get("HF_TOKEN") or None
 
 
 def region() -> str | None:

@@ -58,6 +58,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         "dataset": dataset or {"id": settings.dataset_id, "version": settings.dataset_version},
         "status": "incomplete" if missing else "complete",
         "missing": missing,
+        **_endpoints(parts),
     }
     folder = task.scope.folder(inputs=[manifest, *refs], parameters=about)
     result = folder.find("manifest.json")
@@ -89,6 +90,7 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         "result": result,
         "missing": missing[:MOST_MISSING],
         "counts": {**event.get("counts", {}), **_totals(parts), task.scope.stage: task.counts},
+        **_context(task, about),
     }
 
 
@@ -136,6 +138,31 @@ def _checked(task: Task, key: str, record: Any) -> dict[str, Any]:
         raise CorruptObjectError(msg)
     checked: dict[str, Any] = record
     return checked
+
+
+def _endpoints(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the shards say of the servers that computed them; nothing of the local engine."""
+    told = {json.dumps(p["endpoint"], sort_keys=True): p["endpoint"] for p in parts if _called(p)}
+    if not told:
+        return {}
+    found = [told[text] for text in sorted(told)]
+    enforced = all(_called(part) for part in parts) and all(
+        one.get("revision_enforced") is True for one in found
+    )
+    return {"endpoints": found, "revision_enforced": enforced}
+
+
+def _called(part: Mapping[str, Any]) -> bool:
+    return isinstance(part.get("endpoint"), dict)
+
+
+def _context(task: Task, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run with whether the model's revision was enforced, where a server computed it."""
+    if "revision_enforced" not in about:
+        return {}
+    enforced = {"revision_enforced": about["revision_enforced"]}
+    model = {**task.run.get("model", {}), **enforced}
+    return {"run": {**task.run, "model": model}}
 
 
 def _totals(parts: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

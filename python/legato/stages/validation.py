@@ -67,7 +67,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     # Storage learns from this what became of the shard in this run.
     counts = {**event.get("counts", {}), task.scope.stage: task.counts}
     about = {"index": shard_index(event), "ref": part.to_dict(), "records": part.records}
-    task.scope.put_json(record, {**about, "counts": counts})
+    # Not of the part, which is the same whoever has computed it.
+    endpoint = {"endpoint": event["endpoint"]} if "endpoint" in event else {}
+    task.scope.put_json(record, {**about, **endpoint, "counts": counts})
     return {"result": part}
 
 

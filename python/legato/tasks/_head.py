@@ -34,6 +34,25 @@ class Counted:
             LOG.info("%d texts were cut to the model's limit", truncated)
 
 
+class GivenLogits:
+    """Stands for an engine where logits come from elsewhere: `answers` takes them for the tokens.
+
+    Args:
+        width: Logits of a text.
+    """
+
+    tokenizer = None
+
+    def __init__(self, width: int) -> None:
+        """Say how many logits a text has."""
+        self.width = width
+
+    @staticmethod
+    def run(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits, float32 (n, L), as an engine returns those that it computes."""
+        return logits
+
+
 class Head(Counted):
     """What the tasks with a head of their own share.
 
@@ -41,16 +60,30 @@ class Head(Counted):
     """
 
     def __init__(
-        self, files: ModelFiles, task: str, *, device: str = "auto", dtype: str = "float32"
+        self,
+        files: ModelFiles,
+        task: str,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        engine: Any = None,
     ) -> None:
         """Load a model.
+
+        Args:
+            files: Its files; without weights where `engine` is given.
+            task: Which head.
+            device: Where to compute.
+            dtype: What to compute in.
+            engine: What computes, or stands for it, instead.
 
         Raises:
             ModelError: The files are no model that legato runs, or have no head for the task.
             DeviceError: The device or dtype is not available.
         """
         super().__init__()
-        self.engine = TaskEngine(files, task, device=device, dtype=dtype)
+        made = TaskEngine(files, task, device=device, dtype=dtype) if engine is None else engine
+        self.engine: TaskEngine = made
         self.tokenizer = self.engine.tokenizer
         self.config: dict[str, Any] = files.read_json("config.json") or {}
 

@@ -28,9 +28,18 @@ Function: TypeAlias = Literal["softmax", "sigmoid", "none"]
 class TextClassification(Head):
     """Texts to labels with scores."""
 
-    def __init__(self, files: ModelFiles, *, device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        engine: Any = None,
+    ) -> None:
         """Load a model with a head for labels of texts."""
-        super().__init__(files, "sequence-classification", device=device, dtype=dtype)
+        super().__init__(
+            files, "sequence-classification", device=device, dtype=dtype, engine=engine
+        )
         self._labels = self.labels()
 
     def __call__(
@@ -99,7 +108,7 @@ class TextClassification(Head):
         return [{"label": self._labels[i], "score": float(scores[i])} for i in order]
 
     def _apply(self, logits: NDArray[np.float32], function: str | None) -> NDArray[np.float32]:
-        name = function or self._function()
+        name = function or self.function()
         functions = {"softmax": softmax, "sigmoid": sigmoid, "none": None}
         if name not in functions:
             msg = f"function_to_apply must be {', '.join(functions)} or None, not '{name}'"
@@ -107,7 +116,8 @@ class TextClassification(Head):
         apply = functions[name]
         return logits if apply is None else apply(logits)
 
-    def _function(self) -> str:
+    def function(self) -> str:
+        """Return what is applied where a call names nothing: what the config asks for."""
         problem = self.config.get("problem_type")
         if problem == "regression":
             return "none"

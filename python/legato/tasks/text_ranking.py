@@ -36,13 +36,22 @@ _ACTIVATIONS: dict[str, Callable[[Any], Any] | None] = {
 class TextRanking(Head):
     """Pairs of texts to scores, and documents in the order of their scores."""
 
-    def __init__(self, files: ModelFiles, *, device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        engine: Any = None,
+    ) -> None:
         """Load a cross-encoder.
 
         Raises:
             ModelError: Its files ask for an activation that is not known, or for a prompt.
         """
-        super().__init__(files, "sequence-classification", device=device, dtype=dtype)
+        super().__init__(
+            files, "sequence-classification", device=device, dtype=dtype, engine=engine
+        )
         saved = files.read_json("config_sentence_transformers.json") or {}
         if files.default_prompt_name is not None:
             msg = "config_sentence_transformers.json asks for a prompt; text-ranking has none"

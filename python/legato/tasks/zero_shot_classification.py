@@ -15,13 +15,22 @@ from legato.tasks._head import Head, descending, softmax, texts_of
 class ZeroShotClassification(Head):
     """Texts to scores of labels that the model never saw."""
 
-    def __init__(self, files: ModelFiles, *, device: str = "auto", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        engine: Any = None,
+    ) -> None:
         """Load a model of natural language inference.
 
         Raises:
             ModelError: The config names no entailment label, or the head has one logit only.
         """
-        super().__init__(files, "sequence-classification", device=device, dtype=dtype)
+        super().__init__(
+            files, "sequence-classification", device=device, dtype=dtype, engine=engine
+        )
         labels = self.labels()
         found = [i for i, name in enumerate(labels) if name.lower().startswith("entail")]
         if not found or len(labels) == 1:
@@ -93,11 +102,10 @@ class ZeroShotClassification(Head):
         **_: Any,
     ) -> Tokens:
         """Encode each text with each hypothesis: the first half of a call."""
-        labels = _labels(candidate_labels)
-        hypotheses = [_fill(hypothesis_template, label) for label in labels]
+        pairs = pairs_with(texts, candidate_labels, hypothesis_template)
         return tokenizer.encode(
-            [text for text in texts for _ in labels],
-            pairs=hypotheses * len(texts),
+            [text for text, _ in pairs],
+            pairs=[hypothesis for _, hypothesis in pairs],
             truncation="only_first" if truncation else False,
             max_length=max_length,
         )
@@ -111,7 +119,7 @@ class ZeroShotClassification(Head):
         **_: Any,
     ) -> list[Any]:
         """Score the labels of encoded texts: the second half of a call, without the texts."""
-        labels = _labels(candidate_labels)
+        labels = labels_of(candidate_labels)
         logits = self.engine.run(tokens).reshape(-1, len(labels), self.engine.width)
         if multi_label or len(labels) == 1:
             # Contradiction is the other end of the labels, as models of entailment have them.
@@ -126,7 +134,24 @@ class ZeroShotClassification(Head):
         ]
 
 
-def _labels(given: str | Sequence[str]) -> list[str]:
+def pairs_with(
+    texts: Sequence[str], candidate_labels: str | Sequence[str], template: str
+) -> list[tuple[str, str]]:
+    """Return each text with the hypothesis of each label: the rows that the model reads.
+
+    Raises:
+        InputError: There are no labels, or the template has no place for one.
+    """
+    hypotheses = [_fill(template, label) for label in labels_of(candidate_labels)]
+    return [(text, hypothesis) for text in texts for hypothesis in hypotheses]
+
+
+def labels_of(given: str | Sequence[str]) -> list[str]:
+    """Return labels as a list.
+
+    Raises:
+        InputError: There are none.
+    """
     if isinstance(given, str):
         given = [label.strip() for label in given.split(",") if label.strip()]
     labels, _ = texts_of(given, "candidate_labels")

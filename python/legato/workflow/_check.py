@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from legato.endpoints import Endpoint
 from legato.errors import WorkflowError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def check_workflow(workflow: Workflow) -> None:
         raise _error("id_field", workflow.id_field, "another field than text_field")
     _percentage("tolerated_failure_percentage", workflow.tolerated_failure_percentage)
     _aws(workflow)
+    _backend(workflow)
     _parameters(workflow.task, workflow.parameters)
     _queries(workflow.queries)
     if workflow.queries and workflow.task != "feature-extraction":
@@ -100,6 +102,20 @@ def _aws(workflow: Workflow) -> None:
         if not str(workflow.dataset).startswith("s3://"):
             msg = "schedule needs a dataset that every run can read: dataset='s3://bucket/key'"
             raise WorkflowError(msg)
+
+
+def _backend(workflow: Workflow) -> None:
+    backend = workflow.backend
+    if backend is None:
+        return
+    if not isinstance(backend, Endpoint):
+        raise _error("backend", backend, "legato.Endpoint(url), or None for the local engine")
+    for field, only in (("compute", "lambda"), ("device", "auto"), ("dtype", "float32")):
+        if getattr(workflow, field) != only:
+            value = getattr(workflow, field)
+            raise WorkflowError(f"{field} is {value!r}; with a backend the server decides: {only}")
+    if workflow.task == "text-ranking" and backend.server == "pipeline":
+        raise WorkflowError("text-ranking needs a TEI server, which has /rerank")
 
 
 def _parameters(task: str, value: object) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._compute import job_task
 from legato.workflow._limits import check_limits
-from legato.workflow._retry import retry_policy
+from legato.workflow._retry import endpoint_retry_policy, retry_policy
 from legato.workflow._states import (
     BEGIN,
     INFERENCE,
@@ -40,6 +40,8 @@ _COMMENTS: Final = {
     "Storage": "Commit the result from the manifest and what the shards have written",
 }
 
+_ENDPOINT_COMMENT: Final = "Have an endpoint run its model over the texts of a shard"
+
 
 def compile_document(workflow: Workflow) -> dict[str, Any]:
     """Return the state machine of a workflow.
@@ -53,7 +55,13 @@ def compile_document(workflow: Workflow) -> dict[str, Any]:
     Raises:
         WorkflowError: The document is over a limit of Step Functions.
     """
-    prompt = _shard_states(workflow, prefix=PROMPT_PREFIX, timeout_s=_TASK_TIMEOUT_S, after=STORAGE)
+    prompt = _shard_states(
+        workflow,
+        prefix=PROMPT_PREFIX,
+        timeout_s=_TASK_TIMEOUT_S,
+        after=STORAGE,
+        children="STANDARD",
+    )
     document = {
         "Comment": f"legato workflow {workflow.name}: {workflow.task}",
         "StartAt": BEGIN,
@@ -98,7 +106,9 @@ def _task(stage: str, *, timeout_s: int, following: str | None) -> dict[str, Any
     }
 
 
-def _shard_states(workflow: Workflow, *, prefix: str, timeout_s: int, after: str) -> dict[str, Any]:
+def _shard_states(
+    workflow: Workflow, *, prefix: str, timeout_s: int, after: str, children: str
+) -> dict[str, Any]:
     states = {}
     for stage, following in zip(SHARD_STAGES, [*SHARD_STAGES[1:], None], strict=True):
         then = after if following is None else f"{prefix}{following}"
@@ -106,6 +116,8 @@ def _shard_states(workflow: Workflow, *, prefix: str, timeout_s: int, after: str
             task = job_task(workflow, comment=_COMMENTS[stage], following=then)
         else:
             task = _task(stage, timeout_s=timeout_s, following=then)
+        if stage == INFERENCE and workflow.backend is not None:
+            task |= {"Comment": _ENDPOINT_COMMENT, "Retry": endpoint_retry_policy(children)}
         states[f"{prefix}{stage}"] = task
     return states
 
@@ -122,7 +134,9 @@ def _route(prompt: str) -> dict[str, Any]:
 def _shards(workflow: Workflow) -> dict[str, Any]:
     children = str(workflow.children)
     timeout_s = _SHARD_TIMEOUT_S[children]
-    states = _shard_states(workflow, prefix="", timeout_s=timeout_s, after=SHARD_DONE)
+    states = _shard_states(
+        workflow, prefix="", timeout_s=timeout_s, after=SHARD_DONE, children=children
+    )
     states[SHARD_DONE] = {
         "Type": "Succeed",
         "Comment": "Return {}: what a shard has made lies in the store, under its run's records",

@@ -56,6 +56,8 @@ def compile_environment(  # noqa: PLR0913 - each is a variable of its own
     }
     if workflow.max_length is not None:
         variables["LEGATO_MAX_LENGTH"] = str(workflow.max_length)
+    if workflow.backend is not None:
+        variables |= workflow.backend.variables()
     if workflow.parameters:
         variables["LEGATO_PARAMETERS"] = json.dumps(dict(workflow.parameters), sort_keys=True)
     total = sum(len(name) + _size(name, value) for name, value in variables.items())

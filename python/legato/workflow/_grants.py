@@ -36,11 +36,12 @@ _VPC_ACTIONS: Final = (
 )
 
 
-def stage_steps() -> dict[str, Step]:
-    """Return the step of each stage, by the stage's name."""
-    from legato.stages import inference, ingestion, preprocessing, storage, validation
+def stage_steps(workflow: Workflow | None = None) -> dict[str, Step]:
+    """Return the step of each stage, by the stage's name: of a workflow, or with the engine."""
+    from legato.stages import endpoint, inference, ingestion, preprocessing, storage, validation
 
-    modules = (ingestion, preprocessing, inference, validation, storage)
+    called = workflow is not None and workflow.backend is not None
+    modules = (ingestion, preprocessing, endpoint if called else inference, validation, storage)
     return {stage: module.handler for stage, module in zip(STAGES, modules, strict=True)}
 
 
@@ -52,7 +53,7 @@ def compile_grants(workflow: Workflow, steps: Mapping[str, Step] | None = None) 
         steps: The step of each stage; those of :mod:`legato.stages` by default.
     """
     found: list[Grant] = []
-    for stage, step in (steps or stage_steps()).items():
+    for stage, step in (steps or stage_steps(workflow)).items():
         found += _stage(workflow, stage, step)
     found += machine_grants(workflow)
     if workflow.trigger is not None or workflow.schedule is not None:

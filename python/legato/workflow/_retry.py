@@ -27,6 +27,13 @@ _CRASHED: Final = ("Runtime.ExitError", "Sandbox.Timedout")
 _UNKNOWN: Final = ("Lambda.Unknown",)
 
 
+# An endpoint that is scaled to zero takes minutes to start; meanwhile nothing is billed but the
+# transitions. A STANDARD child waits for a quarter of an hour and more; an EXPRESS one has
+# 5 minutes for all that it does.
+_ENDPOINT: Final = ("EndpointUnavailableError",)
+_ENDPOINT_WAITS: Final = {"EXPRESS": (5, 5, 40), "STANDARD": (10, 30, 60)}
+
+
 # What Batch and ECS answer to the call that starts a job: faults and throttling of the service. A
 # request that is wrong (Batch.ClientException, ECS.InvalidParameterException) fails at once.
 _BATCH: Final = (
@@ -65,6 +72,22 @@ def ecs_retry_policy() -> list[dict[str, Any]]:
         retrier(_ECS, interval_s=2, attempts=8, max_delay_s=60),
         retrier(_NO_ROOM, interval_s=15, attempts=10, max_delay_s=300),
         retrier(_SILENT, interval_s=2, attempts=2, max_delay_s=10),
+    ]
+
+
+def endpoint_retry_policy(children: str) -> list[dict[str, Any]]:
+    """Return the ``Retry`` of a Lambda task that calls an endpoint.
+
+    Args:
+        children: Type of the execution that it is part of, ``EXPRESS`` or ``STANDARD``.
+    """
+    interval_s, attempts, max_delay_s = _ENDPOINT_WAITS[children]
+    first, *others = retry_policy()
+    names = [name for name in first["ErrorEquals"] if name not in _ENDPOINT]
+    return [
+        retrier(_ENDPOINT, interval_s=interval_s, attempts=attempts, max_delay_s=max_delay_s),
+        {**first, "ErrorEquals": names},
+        *others,
     ]
 
 

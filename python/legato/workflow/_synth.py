@@ -14,6 +14,7 @@ from legato.workflow._grants import compile_grants, stage_steps
 from legato.workflow._grants_page import grants_page
 from legato.workflow._lint import Gap, lint
 from legato.workflow._policy import VERSION, statement
+from legato.workflow._states import INFERENCE
 from legato.workflow._template import compile_template, to_yaml
 from legato.workflow._template._functions import handler_of
 
@@ -59,7 +60,10 @@ def synth(workflow: Workflow) -> dict[str, str]:
 
 def handlers() -> dict[str, Step]:
     """Return the step of each stage, by the handler's module and name."""
-    return {handler_of(stage): step for stage, step in stage_steps().items()}
+    from legato.stages import endpoint
+
+    found = {handler_of(stage): step for stage, step in stage_steps().items()}
+    return {**found, handler_of(INFERENCE, backend=True): endpoint.handler}
 
 
 def _check(workflow: Workflow, gaps: list[Gap]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from legato.endpoints import Endpoint
 from legato.settings import Settings
 from legato.workflow._check import check_workflow
 from legato.workflow._diagram import diagram_svg
@@ -46,7 +47,8 @@ class Workflow:
         tolerated_failure_percentage: How many percent of the shards may fail, 0 to 100.
         compute: Where Inference runs on AWS: ``lambda``, ``batch`` or ``ecs`` (for GPUs).
         children: Type of the executions that the fleet consists of, ``EXPRESS`` or ``STANDARD``;
-            by default EXPRESS, and STANDARD where `compute` is no ``lambda``, which needs it.
+            by default EXPRESS, and STANDARD where `compute` is no ``lambda``, which needs it, or
+            where a `backend` may have to be waited for.
         memory_mb: Memory of the Inference function in MiB, 128 to 10,240. Lambda gives one
             processor for each 1,769.
         trigger: Folder below ``inputs/`` of the store, such as ``incoming/``: each new object
@@ -54,6 +56,9 @@ class Workflow:
         schedule: When `dataset`, which must be an object of S3 then, is run by itself:
             ``rate(1 day)`` or ``cron(0 6 * * ? *)``, in UTC.
         queries: Example queries that are answered after a run.
+        backend: A server that computes instead of the local engine: ``legato.Endpoint(url)``. The
+            texts become tokens here all the same, to be counted and checked, so `model` is still
+            the folder of that model; of its weights nothing is computed.
 
     Raises:
         WorkflowError: A value is wrong; the message names it.
@@ -82,6 +87,7 @@ class Workflow:
     trigger: str | None = None
     schedule: str | None = None
     queries: Sequence[str] = ()
+    backend: Endpoint | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -89,7 +95,8 @@ class Workflow:
         object.__setattr__(self, "queries", tuple(self.queries))
         object.__setattr__(self, "parameters", dict(self.parameters))
         if self.children is None:
-            children = "EXPRESS" if self.compute == "lambda" else "STANDARD"
+            short = self.compute == "lambda" and self.backend is None
+            children = "EXPRESS" if short else "STANDARD"
             object.__setattr__(self, "children", children)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from legato.workflow._arns import log_group
 from legato.workflow._grant import HAS_VPC, is_function
 from legato.workflow._grants import dataset_of_s3
-from legato.workflow._states import INGESTION, STAGES, function_placeholder
+from legato.workflow._states import INFERENCE, INGESTION, STAGES, function_placeholder
 from legato.workflow._template._parameters import (
     HAS_ENDPOINT,
     HAS_LAYER,
@@ -46,9 +46,10 @@ def function_id(stage: str) -> str:
     return f"{stage}Function"
 
 
-def handler_of(stage: str) -> str:
-    """Return module and name of a stage's step."""
-    return f"legato.stages.{stage.lower()}.handler"
+def handler_of(stage: str, *, backend: bool = False) -> str:
+    """Return module and name of a stage's step; `backend` says whether an endpoint computes."""
+    module = "endpoint" if backend and stage == INFERENCE else stage.lower()
+    return f"legato.stages.{module}.handler"
 
 
 def alias_id(stage: str) -> str:
@@ -128,7 +129,7 @@ def _properties(
     }
     return {
         "FunctionName": {"Fn::Sub": f"${{AWS::StackName}}-{stage.lower()}"},
-        "Handler": handler_of(stage),
+        "Handler": handler_of(stage, backend=workflow.backend is not None),
         "Runtime": {"Ref": "Runtime"},
         "Architectures": [{"Ref": "Architecture"}],
         "Code": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}},

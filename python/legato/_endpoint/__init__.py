@@ -1,0 +1,1 @@
+"""How a model on a server is called: addresses that may be, one request, batches, answers."""
