@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from legato import Endpoint
 from legato.workflow import Workflow
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -14,6 +15,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scheduled": {"schedule": "cron(0 6 * * ? *)", "dataset": "s3://data-bucket/a folder/b.jsonl"},
     "all": {"trigger": "a/b/", "schedule": "rate(1 day)", "dataset": "s3://data-bucket/b.jsonl"},
     "batch": {"compute": "batch"},
+    "endpoint": {"backend": Endpoint("https://abc.eu-west-1.aws.endpoints.huggingface.cloud")},
     "ecs": {"compute": "ecs", "trigger": "incoming/"},
 }
 

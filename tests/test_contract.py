@@ -28,7 +28,7 @@ PERMANENT = [
     "StoreFullError",
     "WorkflowError",
 ]
-RETRYABLE = ["StoreUnavailableError", "WorkerStoppedError"]
+RETRYABLE = ["EndpointUnavailableError", "StoreUnavailableError", "WorkerStoppedError"]
 
 
 def classes() -> dict[str, type[errors.LegatoError]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from legato._endpoint._answers import Read, labelled, read_ranking, read_vectors, zero_shot
 from legato._endpoint._batches import Limits, Row
 from legato._endpoint._calls import Client
+from legato._endpoint._hosts import Place
 from legato.endpoints import ROUTER, Endpoint
 from legato.errors import ModelError, WorkflowError
 
@@ -178,7 +179,8 @@ def _to_pipeline(
 ) -> Exchange:
     if task == "feature-extraction":
         said = {"normalize": about["normalize"], "truncate": truncate}
-        routed = f"//{ROUTER}" in endpoint.url and not endpoint.url.endswith(_ROUTER_FEATURES)
+        place = Place.of(endpoint.url)
+        routed = place.host == ROUTER and not place.path.endswith(_ROUTER_FEATURES)
         path = _ROUTER_FEATURES if routed else ""
         return Exchange(path, lambda rows: {"inputs": _firsts(rows), **said}, read_vectors)
     parameters = {**about["parameters"], **({"truncation": True} if truncate else {})}

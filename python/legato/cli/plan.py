@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write the plan; return 1 where a limit would break."""
     workflow = load_workflow(arguments.workflow)
+    if workflow.backend is not None:
+        # What a server takes, and what it costs, is not known here.
+        raise InputError("legato plan knows the local engine alone; leave backend out")
     memory = _memory(workflow, arguments.parameter)
     workflow = replace(workflow, memory_mb=memory.pop(INFERENCE))
     prices = _prices(arguments.prices)
