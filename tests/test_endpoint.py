@@ -572,7 +572,7 @@ class TestTransport:
             server.behaviour.break_off = BROKEN["slow body"]
             event["run"] = {**event["run"], "id": "r9"}
             server.behaviour.sha = None
-            with pytest.raises(EndpointUnavailableError, match="in 0.6 s"):
+            with pytest.raises(EndpointUnavailableError, match=r"in 0.6 s"):
                 called(chain, server, timeout_s=0.6).call("Inference", event)
 
 

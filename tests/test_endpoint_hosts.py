@@ -65,6 +65,9 @@ HOSTILE = [
     "2002:a9fe:a9fe::1",  # 6to4 of 169.254.169.254
     "64:ff9b::a9fe:a9fe",  # NAT64 of it
     "64:ff9b::7f00:1",
+    "64:ff9b:1::a9fe:a9fe",  # NAT64 of somebody's own
+    "::a9fe:a9fe",  # compatible with IPv4, as nobody writes it any more
+    "fec0::1",
 ]
 
 WRITTEN = ["2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "127.1", "0"]
@@ -162,9 +165,11 @@ def test_a_name_that_resolves_to_what_is_not_public(
 
 
 def test_public_addresses_may_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, "1.1.1.1", "2606:4700::1111", "1.1.1.1")
+    # The last is what a network without IPv4 makes of the first.
+    addresses = ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"]
+    resolving(monkeypatch, *addresses, "1.1.1.1")
     found = Allowed().addresses(Place.of(ENDPOINT))
-    assert [str(address) for address in found] == ["1.1.1.1", "2606:4700::1111"]
+    assert [str(address) for address in found] == addresses
 
 
 @pytest.mark.parametrize("written", WRITTEN)

@@ -209,8 +209,10 @@ def _settings(workflow: Workflow, store: Store, files: ModelFiles, source: Sourc
         dataset_id=source.dataset,
         dataset_version=source.version or f"sha256:{source.ref.sha256}",
     )
-    # Where the workflow sets no limit the model's own holds, whatever this process's environment.
-    return Settings.from_env(over={"LEGATO_MAX_LENGTH": "", **environment})
+    # What the workflow leaves open stays so, whatever this process's environment: of a limit the
+    # model's own holds.
+    names = ("LEGATO_MAX_LENGTH", "LEGATO_ENDPOINT_SERVER", "LEGATO_ENDPOINT_REVISION")
+    return Settings.from_env(over={**dict.fromkeys(names, ""), **environment})
 
 
 def run_of(store: Store, execution: Execution, seconds: float) -> Run:

@@ -168,7 +168,14 @@ class Allowed:
     def _reachable(self, address: Address) -> bool:
         if any(address in network for network in self._networks):
             return True
-        return all(one.is_global and not one.is_multicast for one in _meant(address))
+        return all(_is_public(one) for one in _meant(address))
+
+
+def _is_public(address: Address) -> bool:
+    # Reserved is all of IPv6 that is not given out yet, and old forms that have IPv4 in them; NAT64
+    # is the one of these that is in use.
+    reserved = address.is_reserved and address not in _NAT64
+    return address.is_global and not address.is_multicast and not reserved
 
 
 def _meant(address: Address) -> Iterator[Address]:

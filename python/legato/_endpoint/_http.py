@@ -18,8 +18,8 @@ from typing import Final
 from legato._endpoint._hosts import Address, Place
 from legato.errors import EndpointUnavailableError, ModelError
 
-MAX_ANSWER_BYTES: Final = 64 << 20
-"""Longest answer: 512 vectors of 8,192 numbers would still fit."""
+MAX_ANSWER_BYTES: Final = 32 << 20
+"""Longest answer: 512 vectors of 4,096 numbers still fit."""
 
 CONNECT_S: Final = 10.0
 _PIECE: Final = 1 << 16
@@ -108,6 +108,8 @@ class Connections:
             with contextlib.suppress(OSError):
                 raw = self._socket(address)
                 break
+            if deadline.passed:
+                raise TimeoutError
         raw = self._socket(last) if raw is None else raw
         deadline.watch(raw)
         if self._tls is None:
