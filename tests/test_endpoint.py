@@ -834,6 +834,76 @@ def test_the_routers_paths(chain: Chain, tiny_bert: Path, monkeypatch: pytest.Mo
         }
 
 
+class TestTheClientOfHuggingFace:
+    """What huggingface_hub's own client sends to these servers has the fields that legato sends."""
+
+    def sent(self, server: Server, call: Callable[[Any], Any]) -> dict[str, Any]:
+        hub = pytest.importorskip("huggingface_hub")
+        server.requests.clear()
+        call(
+            hub.InferenceClient(
+                server.origin + ("/embed" if server.behaviour.kind == "tei" else "")
+            )
+        )
+        (request,) = server.computed
+        body: dict[str, Any] = request.body
+        return body
+
+    def ours(self, chain: Chain, server: Server) -> dict[str, Any]:
+        server.requests.clear()
+        called(chain, server).run(texts=["w5 w6 w7"])
+        (request,) = server.computed
+        body: dict[str, Any] = request.body
+        return body
+
+    @pytest.mark.parametrize("kind", ["tei", "pipeline"])
+    def test_vectors(self, chain: Chain, tiny_bert: Path, kind: str) -> None:
+        with serve(tiny_bert, kind=kind) as server:
+            ours = self.ours(chain, server)
+            theirs = self.sent(
+                server,
+                lambda client: client.feature_extraction(
+                    "w5 w6 w7", normalize=True, truncate=False
+                ),
+            )
+        assert {**theirs, "inputs": [theirs["inputs"]]} == ours
+
+    def test_labels(self, store: legato.Store, classifier: Path) -> None:
+        chain = Chain(store, classifier, task="text-classification")
+        with serve(classifier, chain.settings.task, kind="pipeline") as server:
+            server.behaviour.spoil = lambda answer: (
+                [answer] if isinstance(answer[0], dict) else answer
+            )
+            ours = self.ours(chain, server)
+            theirs = self.sent(
+                server,
+                lambda client: client.text_classification(
+                    "w5 w6 w7", function_to_apply="softmax", top_k=3
+                ),
+            )
+        assert {**theirs, "inputs": [theirs["inputs"]]} == ours
+
+    def test_candidate_labels(self, store: legato.Store, classifier: Path) -> None:
+        parameters = {
+            "candidate_labels": ["w20", "w21"],
+            "hypothesis_template": "w30 {}",
+            "multi_label": True,
+        }
+        chain = Chain(store, classifier, task="zero-shot-classification", parameters=parameters)
+
+        def listed(answer: dict[str, Any]) -> list[dict[str, Any]]:
+            pairs = zip(answer["labels"], answer["scores"], strict=True)
+            return [{"label": label, "score": score} for label, score in pairs]
+
+        with serve(classifier, chain.settings.task, kind="pipeline", spoil=listed) as server:
+            ours = self.ours(chain, server)
+            theirs = self.sent(
+                server,
+                lambda client: client.zero_shot_classification("w5 w6 w7", **parameters),
+            )
+        assert theirs == ours
+
+
 def test_the_stage_reads_what_it_declares(chain: Chain, tei: Server) -> None:
     event = chain.until("Inference")
     answer = called(chain, tei).call("Inference", event)

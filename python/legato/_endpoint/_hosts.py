@@ -30,6 +30,7 @@ _ENTRY: Final = re.compile(
     r"((?P<scheme>https?)://)?(?P<host>(\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
     r"(:(?P<port>[0-9]{1,5}))?"
 )
+_UNICAST: Final = ipaddress.ip_network("2000::/3")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 # A wider one would let in more than one network that somebody has looked at.
 _WIDEST: Final = {4: 8, 6: 16}
@@ -172,10 +173,11 @@ class Allowed:
 
 
 def _is_public(address: Address) -> bool:
-    # Reserved is all of IPv6 that is not given out yet, and old forms that have IPv4 in them; NAT64
-    # is the one of these that is in use.
-    reserved = address.is_reserved and address not in _NAT64
-    return address.is_global and not address.is_multicast and not reserved
+    if not address.is_global or address.is_multicast:
+        return False
+    # Of IPv6 that is all that is given out, and what a network without IPv4 makes of its addresses.
+    given_out = isinstance(address, ipaddress.IPv4Address) or address in _UNICAST
+    return given_out or address in _NAT64
 
 
 def _meant(address: Address) -> Iterator[Address]:
