@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ from legato._endpoint._batches import Limits, cut
 from legato._endpoint._calls import Client
 from legato._endpoint._credentials import EnvironmentCredentials, NoCredentials
 from legato._endpoint._hosts import Allowed, Place
+from legato._mirror import mirror_model
 from legato.cli import main as cli
+from legato.conductor._clock import SystemClock
 from legato.errors import (
     AccessDeniedError,
     EndpointUnavailableError,
@@ -38,6 +41,7 @@ from legato.errors import (
     WorkflowError,
 )
 from legato.settings import Settings
+from legato.stages import _models
 from legato.stages import endpoint as stage
 from tests import task_models
 from tests.servers.endpoints import SHA, Server, serve
@@ -190,6 +194,40 @@ class TestResults:
         one = legato.run(remote, store=tmp_path / "b", text=TEXTS[0])
         assert np.abs(one.results().vectors - here.results().vectors[:1]).max() < 1e-6
         assert there.results().manifest["revision_enforced"] is True
+
+    def test_the_state_machine_waits_for_a_server_that_starts(
+        self, tmp_path: Path, tiny_bert: Path, tei: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits: list[float] = []
+
+        def sleep(_clock: SystemClock, seconds: float, _stopped: threading.Event) -> None:
+            waits.append(seconds)
+
+        monkeypatch.setattr(SystemClock, "sleep", sleep)
+        # Far more often than any other error is tried again.
+        tei.behaviour.statuses = [503] * 20
+        workflow = legato.Workflow(
+            name="w", task="feature-extraction", model=tiny_bert, backend=tei.endpoint()
+        )
+        run = legato.run(workflow, store=tmp_path / "s", text="the rain")
+        assert run.status == "complete"
+        assert len([wait for wait in waits if wait > 0]) >= 20
+        # Of whom nothing is pinned, nothing is enforced.
+        assert run.results().manifest["revision_enforced"] is False
+
+    def test_a_mirrored_model_needs_no_weights(
+        self, tmp_path: Path, tiny_bert: Path, tei: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "tmp").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+        monkeypatch.setattr(_models, "_files", {})
+        store = legato.Store.open((tmp_path / "store").as_uri())
+        url, digest = mirror_model(tiny_bert, store), legato.ModelFiles.from_dir(tiny_bert).digest
+        chain = Chain(store, tiny_bert).other(model_id=url, model_revision=digest)
+        found = results(chain, called(chain, tei).run())
+        wanted = legato.pipeline("feature-extraction", model=tiny_bert)(TEXTS)
+        assert np.abs(found.vectors - wanted).max() < 1e-6
+        assert not list((tmp_path / "tmp").rglob("*.safetensors"))
 
 
 class TestKeys:
