@@ -578,6 +578,12 @@ class TestTransport:
         client._connections.close()
         assert client.look("/info")["model_id"] == "org/tiny"
         client.close()
+        # Not even by the library, which would connect anew by the name.
+        client.look("/info")
+        client._connections._free[0].close()
+        with pytest.raises(EndpointUnavailableError, match="NotConnected"):
+            client.look("/info")
+        client.close()
         assert asked == ["tei.test"]
         assert {r.headers["host"] for r in tei.requests} == {f"tei.test:{tei.port}"}
 

@@ -185,8 +185,6 @@ def _meant(address: Address) -> Iterator[Address]:
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return
-    if address.ipv4_mapped is not None:
-        yield address.ipv4_mapped
     if address.sixtofour is not None:
         yield address.sixtofour
     if address.teredo is not None:
