@@ -137,6 +137,13 @@ def definition(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
+def with_enforced(task: Task, *, enforced: bool) -> dict[str, Any]:
+    """Return the run's context with whether the revision of its model was enforced."""
+    model = task.run.get("model")
+    about = {**(model if isinstance(model, Mapping) else {}), "revision_enforced": enforced}
+    return {**task.run, "model": about}
+
+
 def check_definition(task: Task) -> None:
     """Refuse to go on with a run that another deployment of the workflow has begun.
 

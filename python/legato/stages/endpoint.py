@@ -36,7 +36,7 @@ from legato.endpoints import Endpoint
 from legato.errors import SettingsError, WorkflowError
 from legato.settings import Settings
 from legato.stages import _models
-from legato.stages._events import VECTORS, read_shard, ref_of
+from legato.stages._events import VECTORS, check_definition, read_shard, ref_of, with_enforced
 from legato.step import Task, step
 
 OUTPUTS = {True: ("vectors", "vectors.safetensors"), False: ("answers", "answers.jsonl")}
@@ -57,7 +57,9 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
         ModelError: The server has another model, or answers what is none of the task.
         AccessDeniedError: Host, address or token are refused.
         EndpointUnavailableError: The server is busy, starting or failing, or not reached in time.
+        WorkflowError: Another deployment has begun the run.
     """
+    check_definition(task)
     inputs = [ref_of(event, "shard", "ref"), ref_of(event, "tokens")]
     files, endpoint = _models.pinned_files(task), _endpoint(task.settings)
     kind, name = OUTPUTS[task.settings.task == _models.VECTORS]
@@ -76,8 +78,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
             if output is None:
                 output = _write(task, folder, _Call(client, endpoint, server), inputs)
     task.count(records_in=inputs[0].records or 0, out=output.records or 0, cached=cached)
-    model = {**task.run.get("model", {}), "revision_enforced": identity["revision_enforced"]}
-    return {kind: output, "endpoint": identity, "run": {**task.run, "model": model}}
+    run = with_enforced(task, enforced=identity["revision_enforced"])
+    return {kind: output, "endpoint": identity, "run": run}
 
 
 class _Call(NamedTuple):

@@ -19,6 +19,7 @@ from legato.stages._events import (
     ref_of,
     run_id,
     told_dataset,
+    with_enforced,
 )
 from legato.step import Task, step
 
@@ -160,9 +161,7 @@ def _context(task: Task, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the run with whether the model's revision was enforced, where a server computed it."""
     if "revision_enforced" not in about:
         return {}
-    enforced = {"revision_enforced": about["revision_enforced"]}
-    model = {**task.run.get("model", {}), **enforced}
-    return {"run": {**task.run, "model": model}}
+    return {"run": with_enforced(task, enforced=about["revision_enforced"])}
 
 
 def _totals(parts: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -68,7 +68,8 @@ def handler(event: Mapping[str, Any], task: Task) -> Mapping[str, Any]:
     counts = {**event.get("counts", {}), task.scope.stage: task.counts}
     about = {"index": shard_index(event), "ref": part.to_dict(), "records": part.records}
     # Not of the part, which is the same whoever has computed it.
-    endpoint = {"endpoint": event["endpoint"]} if "endpoint" in event else {}
+    told = event.get("endpoint")
+    endpoint = {"endpoint": told} if isinstance(told, Mapping) else {}
     task.scope.put_json(record, {**about, **endpoint, "counts": counts})
     return {"result": part}
 
