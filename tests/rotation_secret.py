@@ -157,19 +157,25 @@ class Rotated:
         return {version: list(labels) for version, labels in found.items()}
 
     def holder(self, label: str) -> str | None:
-        found = [version for version, labels in self.labels().items() if label in labels]
-        assert len(found) <= 1, (label, found)
-        return found[0] if found else None
+        return _holder(self.labels(), label)
 
     def value(self, label: str) -> str | None:
-        version = self.holder(label)
+        return self._value(self.holder(label))
+
+    def _value(self, version: str | None) -> str | None:
         if version is None:
             return None
         found = self.aws.get_secret_value(SecretId=self.arn, VersionId=version)
-        return found.get("SecretString")
+        value = found.get("SecretString")
+        return str(value) if value is not None else None
 
     def current(self) -> str:
         found = self.value("AWSCURRENT")
+        assert found is not None
+        return found
+
+    def previous(self) -> str:
+        found = self.value("AWSPREVIOUS")
         assert found is not None
         return found
 
@@ -178,15 +184,20 @@ class Rotated:
         labels = self.labels()
         every = [label for own in labels.values() for label in own]
         assert len(every) == len(set(every)), labels
-        assert set(every) <= {"AWSCURRENT", "AWSPREVIOUS", "AWSPENDING", "LegatoStaged"} | {
-            label for label in every if label.startswith("LegatoRetired-")
-        }
-        current = self.current()
+        plain = {label for label in every if not label.startswith("LegatoRetired-")}
+        assert plain <= {"AWSCURRENT", "AWSPREVIOUS", "AWSPENDING", "LegatoStaged"}
+        current = self._value(_holder(labels, "AWSCURRENT"))
         assert current in self.hub.valid, "the current token is lost"
         assert current == self.first or current in self.hub.tried, "it was never tested"
         for label in ("AWSPENDING", "LegatoStaged"):
-            value = self.value(label)
+            value = self._value(_holder(labels, label))
             assert value is None or value in self.hub.valid, f"{label} was revoked"
+
+
+def _holder(labels: dict[str, list[str]], label: str) -> str | None:
+    found = [version for version, own in labels.items() if label in own]
+    assert len(found) <= 1, (label, found)
+    return found[0] if found else None
 
 
 @contextmanager

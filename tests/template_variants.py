@@ -14,6 +14,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scheduled": {"schedule": "cron(0 6 * * ? *)", "dataset": "s3://data-bucket/a folder/b.jsonl"},
     "all": {"trigger": "a/b/", "schedule": "rate(1 day)", "dataset": "s3://data-bucket/b.jsonl"},
     "batch": {"compute": "batch"},
+    "staged": {"rotation": "staged"},
+    "exchange": {"rotation": "exchange", "compute": "batch"},
     "ecs": {"compute": "ecs", "trigger": "incoming/"},
 }
 
