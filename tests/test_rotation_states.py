@@ -107,6 +107,7 @@ class Rotation(RuleBasedStateMachine):
     def go_back(self) -> None:
         """The operator makes the previous version current again."""
         previous, current = (self.secret.holder(f"AWS{name}") for name in ("PREVIOUS", "CURRENT"))
+        replaced = self.secret.current()
         if previous is not None and self.secret.previous() in self.hub.valid:
             self.secret.aws.update_secret_version_stage(
                 SecretId=self.secret.arn,
@@ -114,6 +115,8 @@ class Rotation(RuleBasedStateMachine):
                 MoveToVersionId=previous,
                 RemoveFromVersionId=current,
             )
+            # Its grace period is that of the last rotation that replaced it, as the page says.
+            self.was_current.pop(replaced, None)
 
     @invariant()
     def labels_are_legal_and_tokens_that_are_used_live(self) -> None:
