@@ -16,6 +16,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all": {"trigger": "a/b/", "schedule": "rate(1 day)", "dataset": "s3://data-bucket/b.jsonl"},
     "batch": {"compute": "batch"},
     "endpoint": {"backend": Endpoint("https://abc.eu-west-1.aws.endpoints.huggingface.cloud")},
+    "staged": {"rotation": "staged"},
+    "exchange": {"rotation": "exchange", "compute": "batch"},
     "ecs": {"compute": "ecs", "trigger": "incoming/"},
 }
 

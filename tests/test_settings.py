@@ -57,6 +57,14 @@ VALID = {
     "LEGATO_TASK_TOKEN": ("AQB8", "AQB8"),
     "LEGATO_STEP": ("my.step", "my.step"),
     "LEGATO_HEARTBEAT_S": ("0.5", 0.5),
+    "LEGATO_ROTATION": ("staged", "staged"),
+    "LEGATO_ROTATION_FILE": (
+        f"datasets/a/b@{'0f' * 20}/c/d.json",
+        f"datasets/a/b@{'0f' * 20}/c/d.json",
+    ),
+    "LEGATO_ROTATION_GRACE_S": ("3600", 3600.0),
+    "LEGATO_ROTATION_CLIENT": ("arn:aws:x", "arn:aws:x"),
+    "LEGATO_ROTATION_SUBJECT": ("robot@acme.example", "robot@acme.example"),
 }
 
 MALFORMED = [

@@ -94,19 +94,24 @@ def _list_of(read: Callable[[str], str], allowed: str) -> Callable[[str], tuple[
     return read_list
 
 
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= MOST_SECONDS:
-        msg = f"a number of seconds above 0 and up to {MOST_SECONDS:,}"
-        raise ValueError(msg)
-    return seconds
+def _seconds_up_to(most: int) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = 0
+        if not 0 < seconds <= most:
+            msg = f"a number of seconds above 0 and up to {most:,}"
+            raise ValueError(msg)
+        return seconds
+
+    return read
 
 
 MOST_SECONDS: Final = 86_400
 """Longest time that a call of a store may take."""
+
+_seconds = _seconds_up_to(MOST_SECONDS)
 
 
 def _url(value: str) -> str:
@@ -124,6 +129,15 @@ def _hosts(value: str) -> tuple[str, ...]:
     Allowed(entries)
     return entries
 
+
+MOST_GRACE_S: Final = 30 * 86_400
+"""Longest time for which a token that was replaced may stay valid."""
+
+HUB_FILE: Final = (
+    r"((datasets|spaces)/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?"
+    r"@[0-9a-f]{40}/(?!\S*\.\./)[^\s?#\\]{1,500}"
+)
+"""A file of a repository of the Hub, at a commit."""
 
 _store = _matching(
     "[a-z][a-z0-9+.-]*://.+",
@@ -287,6 +301,37 @@ VARIABLES: Final = (
         "30",
         "of the worker: seconds between two heartbeats, less than half of the state's "
         "`HeartbeatSeconds`",
+    ),
+    Variable(
+        "LEGATO_ROTATION",
+        _one_of("staged", "exchange"),
+        None,
+        "of the rotation: `staged` (an operator stages tokens) or `exchange` (Enterprise)",
+    ),
+    Variable(
+        "LEGATO_ROTATION_FILE",
+        _matching(HUB_FILE, "namespace/name@commit/path, the commit with 40 digits"),
+        None,
+        "of the rotation: file that a new token must be able to read, "
+        "`namespace/name@commit/config.json`",
+    ),
+    Variable(
+        "LEGATO_ROTATION_GRACE_S",
+        _seconds_up_to(MOST_GRACE_S),
+        "86400",
+        "of the rotation: seconds after which a token that was replaced is revoked",
+    ),
+    Variable(
+        "LEGATO_ROTATION_CLIENT",
+        _text,
+        None,
+        "of the rotation, `exchange`: ARN of the secret with `client_id` and `client_secret`",
+    ),
+    Variable(
+        "LEGATO_ROTATION_SUBJECT",
+        _matching(r"[!-~]{1,64}@[A-Za-z0-9.-]{1,190}", "an e-mail address"),
+        None,
+        "of the rotation, `exchange`: e-mail address of the user whom tokens act for",
     ),
 )
 """Every variable; ``docs/settings.md`` shows them as a table."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from legato._variables import MIB, VARIABLES, Variable
 from legato.errors import SettingsError
 
-__all__ = ["VARIABLES", "Settings", "hf_token", "job_id", "region", "task_token"]
+__all__ = ["VARIABLES", "Settings", "hf_token", "hub_endpoint", "job_id", "region", "task_token"]
 
 MOST_SHOWN: Final = 200
 """Characters of a malformed value that a message quotes."""
@@ -58,6 +58,11 @@ class Settings:
     task_token: str | None = field(default=None, repr=False)
     step: str = "legato.stages.inference.handler"
     heartbeat_s: float = 30.0
+    rotation: str | None = None
+    rotation_file: str | None = None
+    rotation_grace_s: float = 86_400.0
+    rotation_client: str | None = None
+    rotation_subject: str | None = None
 
     @classmethod
     def from_env(
@@ -134,6 +139,11 @@ def hf_token() -> str | None:
 def region() -> str | None:
     """Return AWS_REGION, which containers have and boto3 does not read; None leaves it to boto3."""
     return os.environ.get("AWS_REGION") or None
+
+
+def hub_endpoint() -> str:
+    """Return HF_ENDPOINT, the Hub's address for every client of it, without a slash at its end."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def job_id() -> str:

@@ -30,6 +30,7 @@ MAX_SHARD_RECORDS: Final = 1_000_000
 MAX_SHARD_TOKENS: Final = 1_000_000_000
 COMPUTE: Final = ("lambda", "batch", "ecs")
 CHILDREN: Final = ("EXPRESS", "STANDARD")
+ROTATIONS: Final = ("staged", "exchange")
 MEMORY_MB: Final = (128, 10_240)
 MAX_LENGTH: Final = 1_000_000
 MAX_PERCENTAGE: Final = 100
@@ -92,6 +93,8 @@ def _aws(workflow: Workflow) -> None:
             # Inside an EXPRESS execution a task can only be asked, not waited for.
             msg = f"children is 'EXPRESS'; compute={workflow.compute!r} needs 'STANDARD'"
             raise WorkflowError(msg)
+    if workflow.rotation is not None:
+        _one_of("rotation", workflow.rotation, ROTATIONS)
     _integer("memory_mb", workflow.memory_mb, MEMORY_MB[1], low=MEMORY_MB[0])
     if workflow.trigger is not None:
         allowed = "a folder such as 'incoming/': letters, digits, '_.=-', and '/' at its end"

@@ -16,8 +16,10 @@ TRIGGER: Final = "trigger"
 RULE: Final = "rule"
 SCHEDULE: Final = "schedule"
 EXECUTION: Final = "execution"
+ROTATION: Final = "rotation"
 """Principals besides the stages. `trigger` is the small machine that names and starts runs, `rule`
-calls it; `execution` is what starts a container before the worker runs."""
+calls it; `execution` is what starts a container before the worker runs; `rotation` replaces the
+Hugging Face token."""
 
 HAS_KMS: Final = "HasKmsKey"
 HAS_VPC: Final = "HasVpc"
@@ -32,7 +34,7 @@ class Grant:
 
     Attributes:
         principal: Whose role: a stage's name in lower case, ``machine``, ``trigger``, ``rule``,
-            ``schedule`` or ``execution``.
+            ``schedule``, ``execution`` or ``rotation``.
         sid: The statement's name, unique in its role.
         actions: Actions of IAM, sorted.
         resources: ARNs, in which ``${Name}`` is what CloudFormation puts there.
@@ -57,15 +59,19 @@ def is_function(workflow: Workflow, stage: str) -> bool:
     return stage != INFERENCE or workflow.compute == "lambda"
 
 
-def use_key(principal: str) -> Grant:
-    """Return what the objects of an encrypted bucket need: large ones are read to be written."""
+def use_key(principal: str, service: str = "s3") -> Grant:
+    """Return what is needed of the key by whom reads and writes what a service encrypts with it.
+
+    Large objects of S3 are read to be written.
+    """
+    encrypted = {"s3": "S3 encrypts the objects", "secretsmanager": "the token is encrypted"}
     return Grant(
         principal,
         "UseKey",
         ("kms:Decrypt", "kms:GenerateDataKey"),
         ("${KmsKeyArn}",),
-        "S3 encrypts the objects with this key",
-        {"StringEquals": {"kms:ViaService": "s3.${AWS::Region}.${AWS::URLSuffix}"}},
+        f"{encrypted[service]} with this key",
+        {"StringEquals": {"kms:ViaService": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"}},
         when=HAS_KMS,
     )
 

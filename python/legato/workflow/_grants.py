@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from legato.workflow._arns import BUCKET, STORE, function_arn, log_streams, machine_arn
 from legato.workflow._grant import HAS_MIRROR, HAS_VPC, Grant, is_function, trace, use_key
 from legato.workflow._machine_grants import execution_grants, machine_grants, trigger_grants
+from legato.workflow._rotation_grants import rotation_grants
 from legato.workflow._states import INFERENCE, INGESTION, STAGES, VALIDATION
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def compile_grants(workflow: Workflow, steps: Mapping[str, Step] | None = None) 
         found += trigger_grants(workflow)
     if workflow.compute != "lambda":
         found += execution_grants()
+    if workflow.rotation is not None:
+        found += rotation_grants(workflow)
     return found
 
 

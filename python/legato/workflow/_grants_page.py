@@ -14,6 +14,7 @@ from legato.workflow._grant import (
     HAS_REPOSITORY,
     HAS_VPC,
     MACHINE,
+    ROTATION,
     RULE,
     SCHEDULE,
     TRIGGER,
@@ -35,6 +36,7 @@ WHO: Final[Mapping[str, str]] = {
     RULE: "The rule of EventBridge that hears of new inputs.",
     SCHEDULE: "The schedule.",
     EXECUTION: "What starts the container of Inference, before legato runs in it.",
+    ROTATION: "The function that replaces the Hugging Face token; Secrets Manager calls it.",
 }
 _WHEN: Final[Mapping[str, str]] = {
     HAS_KMS: "only with a key (`KmsKeyArn`)",

@@ -55,6 +55,10 @@ class Workflow:
             under it starts one run. None starts none.
         schedule: When `dataset`, which must be an object of S3 then, is run by itself:
             ``rate(1 day)`` or ``cron(0 6 * * ? *)``, in UTC.
+        rotation: How the Hugging Face token is replaced on AWS: ``staged`` (an operator stages
+            tokens) or ``exchange`` (the token exchange of an Enterprise organisation). With it,
+            the template has a secret for the token, and the function that replaces it. None has
+            neither.
         queries: Example queries that are answered after a run.
         backend: A server that computes instead of the local engine: ``legato.Endpoint(url)``. The
             texts become tokens here all the same, to be counted and checked, so `model` is still
@@ -86,6 +90,7 @@ class Workflow:
     memory_mb: int = 2048
     trigger: str | None = None
     schedule: str | None = None
+    rotation: str | None = None
     queries: Sequence[str] = ()
     backend: Endpoint | None = None
 

@@ -32,8 +32,16 @@ ACCESSORS: Final[Mapping[str, Mapping[str, str | None]]] = {
     },
     "Folder": {"find": FIND, "commit": COMMIT},
     "Store": {"put": WRITE_KEY},
+    # Whose secret, and the action.
+    "Versions": {
+        "labels": "own:secretsmanager:DescribeSecret",
+        "read": "own:secretsmanager:GetSecretValue",
+        "put": "own:secretsmanager:PutSecretValue",
+        "move": "own:secretsmanager:UpdateSecretVersionStage",
+    },
+    "Client": {"pair": "client:secretsmanager:GetSecretValue"},
 }
-"""What each method of what a step is given does; None touches no object."""
+"""What each method of what a step, or a rotation, is given does; None touches no object."""
 
 _KEY_ARGUMENT: Final = {"Store": 1}
 _OWN: Final = frozenset({"find", "commit"})

@@ -113,6 +113,8 @@ class _Evaluation:
         about = self._value(self._resources[name].get("Properties", {}))
         if kind == "AWS::S3::Bucket":
             return str(about.get("BucketName", "BUCKET"))
+        if kind == "AWS::SecretsManager::Secret":
+            return f"arn:aws:secretsmanager:{HERE}:secret:{name}"
         return _REFERENCES.get(kind, name).format_map(about)
 
     def _attribute(self, name: str, attribute: str) -> str:

@@ -11,6 +11,7 @@ from legato.workflow._lint._compare import MISSING, Gap, compare
 from legato.workflow._lint._evaluate import evaluate
 from legato.workflow._lint._iam import Atom, atoms
 from legato.workflow._lint._needs import Need
+from legato.workflow._lint._rotation import invocation_gaps
 from legato.workflow._lint._source import Sources
 from legato.workflow._lint._stack import Stack
 from legato.workflow._lint._trust import trust_gaps
@@ -55,6 +56,7 @@ def lint(
     for view in views(template, steps):
         found.update(dict.fromkeys(compare(view.needs, view.own, view.shared)))
         found.update(dict.fromkeys(trust_gaps(view.stack)))
+        found.update(dict.fromkeys(invocation_gaps(view.stack)))
     return list(found)
 
 
@@ -66,7 +68,7 @@ class View:
         stack: Its resources.
         needs: What its roles need, and must be refused.
         own: What the roles' policies say.
-        shared: What the bucket's policy says.
+        shared: What the policies of the bucket and of the secret say.
     """
 
     stack: Stack
@@ -90,6 +92,11 @@ def views(template: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Vi
             atom
             for name, policy in stack.of("AWS::S3::BucketPolicy").items()
             for atom in atoms(name, policy["PolicyDocument"])
+        ]
+        shared += [
+            atom
+            for name, policy in stack.of("AWS::SecretsManager::ResourcePolicy").items()
+            for atom in atoms(name, policy["ResourcePolicy"])
         ]
         yield View(stack, _joined(stack.needs()), own, shared)
 

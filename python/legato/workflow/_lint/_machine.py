@@ -154,6 +154,7 @@ class _Machine:
         prefixes = {
             about["Environment"]["Variables"]["LEGATO_STORE"].removeprefix(f"s3://{bucket}/")
             for about in self._of("AWS::Lambda::Function").values()
+            if "LEGATO_STORE" in about["Environment"]["Variables"]
         }
         if len(prefixes) != 1:
             raise WorkflowError(f"the functions have other stores than {bucket} of state {name}")

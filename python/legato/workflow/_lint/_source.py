@@ -19,6 +19,7 @@ _KINDS: Final = {
     "Scope": {"store": "Store"},
 }
 _MADE: Final = {"folder": "Folder"}
+_CLASSES: Final = frozenset({"Client", "Folder", "Scope", "Store", "Task", "Versions"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Sources:
         )
 
     def kind(self, function: Function, node: ast.expr) -> str | None:
-        """Return which of Task, Scope, Folder and Store an expression is, None of any other."""
+        """Return which of the classes with accessors an expression is of, None of any other."""
         if isinstance(node, ast.Attribute):
             return _KINDS.get(self.kind(function, node.value) or "", {}).get(node.attr)
         if not isinstance(node, ast.Name):
@@ -93,13 +94,12 @@ class Sources:
         for argument in (*tree.args.args, *tree.args.kwonlyargs):
             if argument.arg == node.id and argument.annotation is not None:
                 said = ast.unparse(argument.annotation)
-                return said if said in {"Task", "Scope", "Folder", "Store"} else None
+                return said if said in _CLASSES else None
         made = _assigned(tree).get(node.id)
         if isinstance(made, ast.Call) and isinstance(made.func, ast.Attribute):
             return _MADE.get(made.func.attr)
-        if isinstance(made, ast.Call) and ast.unparse(made.func) == "Scope.of":
-            return "Scope"
-        return None
+        said = ast.unparse(made.func).removesuffix(".of") if isinstance(made, ast.Call) else ""
+        return said if said in _CLASSES else None
 
     def pattern(self, function: Function, node: ast.expr) -> str:
         """Return the pattern of the texts that an expression makes; what is not known is a star."""

@@ -11,6 +11,8 @@ from legato.errors import WorkflowError
 from legato.step import Step
 from legato.workflow._lint._machine import definition, machine_needs, tasks
 from legato.workflow._lint._needs import Need
+from legato.workflow._lint._rotation import HANDLER as ROTATION
+from legato.workflow._lint._rotation import rotation_needs
 from legato.workflow._lint._source import Sources
 from legato.workflow._lint._stages import Place, stage_needs
 
@@ -80,10 +82,12 @@ class Stack:
     def _functions(self) -> Iterator[Need]:
         for name, about in self.of("AWS::Lambda::Function").items():
             role = role_of(about["Role"])
-            step = self._step(name, about["Handler"])
-            yield from stage_needs(
-                self._sources, step, self._place(role, step, about["Environment"]["Variables"])
-            )
+            if about["Handler"] == ROTATION:
+                yield from rotation_needs(self._sources, self, name, about)
+            else:
+                step = self._step(name, about["Handler"])
+                place = self._place(role, step, about["Environment"]["Variables"])
+                yield from stage_needs(self._sources, step, place)
             group = about["LoggingConfig"]["LogGroup"]
             yield from _logs(role, name, group)
             if about["TracingConfig"]["Mode"] == "Active":

@@ -12,6 +12,7 @@ from legato.workflow._template._machine import machine
 from legato.workflow._template._observability import DASHBOARD, observability
 from legato.workflow._template._parameters import conditions, parameters
 from legato.workflow._template._roles import roles
+from legato.workflow._template._rotation import rotation
 from legato.workflow._template._storage import storage
 from legato.workflow._template._triggers import triggers
 
@@ -42,13 +43,14 @@ def compile_template(workflow: Workflow, document: Mapping[str, Any]) -> dict[st
             **compute(workflow, tags),
             **machine(workflow, document, tags),
             **triggers(workflow, tags),
+            **rotation(workflow, tags),
             **observability(workflow, tags),
         },
-        "Outputs": _outputs(),
+        "Outputs": _outputs(workflow),
     }
 
 
-def _outputs() -> dict[str, Any]:
+def _outputs(workflow: Workflow) -> dict[str, Any]:
     console = "https://${AWS::Region}.console.aws.amazon.com"
     arn = "${StateMachine}"
     values = {
@@ -64,4 +66,6 @@ def _outputs() -> dict[str, Any]:
             {"Fn::Sub": f"{console}/states/home#/statemachines/view/{arn}"},
         ),
     }
+    if workflow.rotation is not None:
+        values["HfTokenArn"] = ("The secret of the Hugging Face token", {"Ref": "HfToken"})
     return {name: {"Description": about, "Value": value} for name, (about, value) in values.items()}

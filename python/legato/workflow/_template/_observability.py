@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._arns import machine_arn
-from legato.workflow._grant import is_function
+from legato.workflow._grant import ROTATION, is_function
 from legato.workflow._states import STAGES
 from legato.workflow._template._parameters import HAS_ALARM_TOPIC, if_given
 
@@ -67,7 +67,8 @@ def _starting(workflow: Workflow, tags: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _functions(workflow: Workflow) -> list[str]:
-    return [stage for stage in STAGES if is_function(workflow, stage)]
+    stages = [stage for stage in STAGES if is_function(workflow, stage)]
+    return [*stages, *([ROTATION.title()] if workflow.rotation is not None else [])]
 
 
 def _alarm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from legato._variables import HUB_FILE, MOST_GRACE_S
 from legato.workflow._grant import HAS_KMS, HAS_MIRROR, HAS_REPOSITORY, HAS_VPC, is_function
 from legato.workflow._states import STAGES
 
@@ -34,6 +35,7 @@ def parameters(workflow: Workflow) -> dict[str, Any]:
         **_watched(),
         **_memory(workflow),
         **_compute(workflow),
+        **_rotation(workflow),
     }
 
 
@@ -223,3 +225,39 @@ def _compute(workflow: Workflow) -> dict[str, Any]:
             "Description": "Security groups of the tasks",
         },
     }
+
+
+def _rotation(workflow: Workflow) -> dict[str, Any]:
+    if workflow.rotation is None:
+        return {}
+    exchange = workflow.rotation == "exchange"
+    found = {
+        "RotationFile": _text(
+            "File that a new token must be able to read: namespace/name@commit/config.json",
+            None,
+            AllowedPattern=HUB_FILE,
+        ),
+        "RotationSchedule": _text(
+            "When the token is replaced, in UTC; at most every 4 hours",
+            # A token of the exchange is valid for 8 hours.
+            "rate(4 hours)" if exchange else "rate(30 days)",
+            AllowedPattern=r"(rate|cron)\(.+\)",
+        ),
+        "RotationGraceSeconds": {
+            "Type": "Number",
+            "Description": "Seconds after which a token that was replaced is revoked",
+            "Default": 86_400,
+            "MinValue": 900,
+            "MaxValue": MOST_GRACE_S,
+        },
+    }
+    if exchange:
+        found |= {
+            "RotationClientArn": _text(
+                "Secret with client_id and client_secret of the application that exchanges tokens",
+                None,
+                AllowedPattern=r"arn:[^:]+:secretsmanager:[^:]+:[0-9]{12}:secret:.+",
+            ),
+            "RotationSubject": _text("E-mail address of the user whom tokens act for", None),
+        }
+    return found

@@ -7,7 +7,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from legato.workflow._arns import machine_arn
-from legato.workflow._grant import EXECUTION, MACHINE, RULE, SCHEDULE, TRIGGER, Grant, is_function
+from legato.workflow._grant import (
+    EXECUTION,
+    MACHINE,
+    RULE,
+    SCHEDULE,
+    TRIGGER,
+    Grant,
+    is_function,
+)
 from legato.workflow._policy import VERSION, policy, sub
 from legato.workflow._states import SHARDS, STAGES
 
@@ -68,7 +76,8 @@ def _trusted(workflow: Workflow, principal: str) -> tuple[str, dict[str, Any]]:
         group = f"arn:${{AWS::Partition}}:scheduler:{here}:schedule-group/default"
         return "scheduler.amazonaws.com", _from(group)
     stage = next((stage for stage in STAGES if stage.lower() == principal), None)
-    if principal == EXECUTION or stage is None or not is_function(workflow, stage):
+    contained = stage is not None and not is_function(workflow, stage)
+    if principal == EXECUTION or contained:
         # Whose tasks they are is told by what they run as, and their ids by nobody.
         tasks = {"ArnLike": {"aws:SourceArn": f"arn:${{AWS::Partition}}:ecs:{here}:*"}}
         return "ecs-tasks.amazonaws.com", {**_OWN_ACCOUNT, **tasks}
