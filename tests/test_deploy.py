@@ -402,3 +402,16 @@ def test_a_user_who_may_not_deploy(fleet: aws_stack.Stack, monkeypatch: pytest.M
     assert done.status == 1
     assert "AccessDeniedError: cloudformation:DescribeStacks on arn:aws:cloudformation" in done.err
     assert '"Action": "cloudformation:DescribeStacks"' in done.err
+
+
+def test_who_may_not_see_runs_is_told_so_before_a_stack_is_deleted(
+    fleet: aws_stack.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, keys = fleet.server.user(ministack.allow(["sts:*", "cloudformation:*"], "*"))
+    for name, value in fleet.server.environ(keys).items():
+        monkeypatch.setenv(name, value)
+    done = fleet.legato("destroy")
+    assert done.status == 1
+    assert "runs may be under way (they could not be listed)" in done.err
+    # The fixture's stack is still there: nobody agreed.
+    assert fleet.client("cloudformation").describe_stacks(StackName=fleet.name)["Stacks"]

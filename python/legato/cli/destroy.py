@@ -36,7 +36,9 @@ def main(arguments: argparse.Namespace) -> int:
     buckets = buckets_of(stack)
     what = f"stack {name} in {aws.region}, account {aws.account}"
     under_way = running(stack)
-    if under_way:
+    if under_way is None:
+        what += ", of which runs may be under way (they could not be listed)"
+    elif under_way:
         what += f", of which {under_way} runs are under way"
     if arguments.delete_data and buckets:
         what += f", and all data in {', '.join(buckets)}"
